@@ -1,0 +1,2 @@
+//! The thin main: everything is in the library.
+fn main() {}
