@@ -15,3 +15,4 @@
 //! | 0 | `base` |
 
 pub mod base;
+pub mod engine;
