@@ -16,3 +16,4 @@
 
 pub mod base;
 pub mod engine;
+pub mod net;
