@@ -14,6 +14,8 @@
 //! | 1 | `ts`, `http` |
 //! | 0 | `base` |
 
+pub mod admin;
 pub mod base;
+pub mod config;
 pub mod engine;
 pub mod net;

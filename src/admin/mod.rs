@@ -1,0 +1,6 @@
+//! Floor 3: what operators, tools and logs read, rendered from plain values.
+//!
+//! Pure: records in, text out. It knows no clock, socket, shard or setting; whoever calls it has
+//! gathered the values.
+
+pub mod hygiene;

@@ -1,0 +1,50 @@
+//! A setting's value after its kind has read it: one small enum for fifty settings, so that
+//! reading, checking ranges and showing are written once.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::scalar;
+
+/// What one setting is. Having one tells you that it is within the range of its row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Off, none: the setting says that there is nothing.
+    Unset,
+    /// A word instead of a number (`auto`), or one of a choice.
+    Word(&'static str),
+    Switch(bool),
+    Duration(Duration),
+    /// Bytes.
+    Size(u64),
+    /// Bytes a second.
+    Rate(u64),
+    Count(u64),
+    Factor(f64),
+    Text(String),
+    List(Vec<String>),
+    Addresses(Vec<SocketAddr>),
+}
+
+impl Value {
+    /// Value and unit, as `ringcast config` prints them. `off` is the row's word for nothing.
+    pub fn shown(&self, off: &'static str) -> (String, &'static str) {
+        match self {
+            Self::Unset => (off.to_owned(), ""),
+            Self::Word(word) => ((*word).to_owned(), ""),
+            Self::Switch(on) => ((if *on { "on" } else { "off" }).to_owned(), ""),
+            Self::Duration(duration) => (scalar::seconds_text(*duration), "s"),
+            Self::Size(bytes) => scalar::size_text(*bytes),
+            Self::Rate(bytes) => scalar::rate_text(*bytes),
+            Self::Count(count) => (count.to_string(), ""),
+            Self::Factor(factor) => (factor.to_string(), "x"),
+            Self::Text(text) => (text.clone(), ""),
+            Self::List(items) if items.is_empty() => (off.to_owned(), ""),
+            Self::List(items) => (items.join(" "), ""),
+            Self::Addresses(addresses) => {
+                let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                (texts.join(" "), "")
+            }
+        }
+    }
+}
