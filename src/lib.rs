@@ -19,3 +19,4 @@ pub mod base;
 pub mod config;
 pub mod engine;
 pub mod net;
+pub mod ring;

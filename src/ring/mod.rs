@@ -1,0 +1,104 @@
+//! Floor 2: the ring, a stream's last seconds in shared memory.
+//!
+//! One [`Writer`] (on the shard that owns the stream) appends packets and publishes them; any
+//! number of [`Reader`]s (one for each shard with viewers of it, the mirror, the disk writer)
+//! read them in place, give them to the kernel, and say when it is done. Nobody waits for anybody,
+//! nothing is copied twice, no lock is taken on the way of a byte. A ring knows packets of 188
+//! bytes and offsets in the stream; it knows no viewer, no socket and no clock.
+//!
+//! # The rules
+//!
+//! 1. *Commit* appends only: bytes and index entries first, then `head` (Release). A slab is
+//!    readable while it is being filled.
+//! 2. A cursor pins nothing. A running [`Turn`] and an operation in flight ([`Pinned`]) pin.
+//! 3. A turn stores its pin (SeqCst), fence(SeqCst), then reads `tail`: a cursor below is lapped.
+//!    Afterwards the pin is the oldest slab in flight, or nothing.
+//! 4. The owner retires: moves `tail` (SeqCst), fence(SeqCst), then reads the pins. A slab below
+//!    all of them goes back to the arena, any other is condemned and looked at once a turn.
+//! 5. Counts of operations in flight are the reader's own, not atomic.
+//! 6. Who must wait copies out under a turn and drops it first.
+//! 7. An index entry counts after `tail` was read again.
+//!
+//! # Why no byte changes while somebody reads it
+//!
+//! The memory of a slab is written through a raw pointer in one place ([`Writer::append`]) and
+//! read through slices that are made in two ([`Turn::bytes`], [`Pinned::as_slice`]). No `&mut` to
+//! a slab exists. It is to be shown that a write never meets a slice over the same byte, and that
+//! every read byte was written before.
+//!
+//! *One owner.* A slab's number exists as one `Slab` value, neither `Copy` nor `Clone`: on the
+//! free list, in a cache, live or condemned in one writer. Only the writer that has it live writes
+//! it. The free list hands it on with release and acquire, so the writes of two owners are
+//! ordered.
+//!
+//! *Within the life of a slab as the ring's sequence s* the writer writes upwards, each byte once,
+//! above its own `head`; slices end at a `head` that was read with Acquire. So the bytes of a
+//! slice were written before it was made, and are not written again in this life. The table entry
+//! of s was stored before a `head` beyond the slab's first byte and is not overwritten before s
+//! has left the condemned list (the writer takes no slab when the table is full), so within that
+//! life the reader looks at the right slab.
+//!
+//! *Between two lives* the slab must leave the writer. That happens in one place, when every pin
+//! that the owner has read, after the fence that followed a store of `tail >= end(s)`, is at or
+//! above `end(s)` (or above the last head, for the slab in which a closed ring ends). A slice of
+//! s was made under a pin P < end(s), stored by its reader before a fence, after which that
+//! reader read a `tail` T with max(P, T) <= the slice's offset < end(s). Of the two SeqCst fences
+//! one is first:
+//! - the owner's: then the reader's later read of `tail` sees `tail >= end(s)`, and no such slice
+//!   is made;
+//! - the reader's: then the owner's later read of that pin sees P, or what the same reader stored
+//!   after P. If it sees P, or another pin below end(s), it keeps the slab. If it sees a pin at or
+//!   above end(s), the reader raised it (Release, read with Acquire) after its last use of the
+//!   slice: when the turn ended, which no slice of [`Turn::bytes`] outlives, with nothing of s in
+//!   flight, or when the last [`Pinned`] of s came back. So the use happened before the slab goes
+//!   back.
+//!
+//! A later look at a condemned slab needs no fence of its own: the fence of the `tail` that
+//! condemned it lies before that look. A pin that goes down again (a turn begins, or reaches for
+//! an older access point, or ends in the middle of its oldest slab) is either a new handshake of
+//! the same kind, or still within the slab that the pin protected.
+//!
+//! *A reader goes away.* Its place is one reader's at a time ([`Reader::new`] asserts it), so no
+//! one else moves its pin. If it is dropped with operations in flight their slabs are noted in the
+//! quarantine before the pin goes, and are lost instead of used again. If it is leaked its pin
+//! stays. If a writer is dropped, the slabs that are still pinned are lost. A [`Pinned`] names its
+//! reader and can be given to no other. Memory is never unmapped, so losing is always safe.
+//!
+//! The model in `tests/model.rs` runs these very types under loom, which watches the memory packet
+//! by packet; without either fence of rules 3 and 4 it finds the slab that is overwritten under a
+//! reader.
+
+mod arena;
+mod cache;
+mod free_list;
+mod index;
+mod mapping;
+mod reader;
+mod shared;
+mod sync;
+mod turn;
+mod writer;
+
+#[cfg(all(test, ringcast_loom))]
+#[path = "tests/model.rs"]
+mod loom_model;
+#[cfg(all(test, not(ringcast_loom)))]
+mod tests;
+
+pub use arena::Arena;
+pub use arena::ArenaConfig;
+pub use arena::ArenaError;
+pub use arena::Promise;
+pub use arena::Region;
+pub use cache::SlabCache;
+pub use index::Access;
+pub use reader::Pinned;
+pub use reader::Reader;
+pub use shared::Ring;
+pub use turn::Turn;
+pub use writer::RingFull;
+pub use writer::Tended;
+pub use writer::Writer;
+
+/// The tables of a stream: the name under which the ring keeps them, until `ts` brings its own.
+pub struct Psi;

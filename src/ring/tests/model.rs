@@ -1,0 +1,1 @@
+//! The protocol under loom: the real types, with loom's atomics and its watch over the memory.
