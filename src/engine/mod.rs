@@ -5,4 +5,6 @@
 //! clock and resolves no name. [`pool::Pool`] lives on shard 0 only; the rest is used everywhere.
 
 pub mod orchestrator;
+pub mod pool;
+pub mod reply;
 pub mod spec;

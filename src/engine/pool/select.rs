@@ -1,0 +1,143 @@
+//! Which engine serves next: usable and under its limit, then least sessions, then forwarded,
+//! then least recently chosen.
+//!
+//! *Usable* has two grades. Known to answer comes first; an engine that was never asked yet, has
+//! an open strike, or is called unhealthy by its orchestrator is taken only when no better one is
+//! there, so that the first viewer after a boot is served.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::Denied;
+use super::Granted;
+use super::Held;
+use super::Need;
+use super::Output;
+use super::Pool;
+use super::Reservation;
+use super::Select;
+use super::engine::Engine;
+use super::health::EngineState;
+use crate::base::ids::EngineId;
+use crate::base::time::Instant;
+
+/// The setting that limits an engine without a `max=` of its own.
+const LIMIT_SETTING: &str = "RINGCAST_MAX_STREAMS_PER_ENGINE";
+
+impl Denied {
+    pub fn message(self) -> String {
+        match self {
+            Self::NoEngine => "no engine is known: see RINGCAST_ENGINES".to_owned(),
+            Self::NoUsableEngine => "no engine answers".to_owned(),
+            Self::OnlyExcluded => "no other engine answers".to_owned(),
+            Self::AllAtLimit { setting } => format!("every engine is at its limit ({setting})"),
+        }
+    }
+
+    /// When it may be worth asking again.
+    pub fn retry_after(self) -> Duration {
+        match self {
+            Self::NoEngine | Self::NoUsableEngine => Duration::from_secs(5),
+            Self::OnlyExcluded => Duration::from_secs(2),
+            Self::AllAtLimit { .. } => Duration::from_secs(10),
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn select(&mut self, select: &Select, now: Instant) {
+        let output = match self.choose(select) {
+            Ok(id) => self.grant(select, id),
+            Err(reason) => {
+                if reason == Denied::NoUsableEngine {
+                    // Somebody waits: an engine that came back is found within a second.
+                    self.engines.values_mut().for_each(|engine| engine.health.ask_soon(now));
+                }
+                Output::Denied {
+                    token: select.token,
+                    owner: select.owner,
+                    reason,
+                    retry_after: reason.retry_after(),
+                }
+            }
+        };
+        self.outputs.push_back(output);
+    }
+
+    fn grant(&mut self, select: &Select, id: EngineId) -> Output {
+        let engine = self.engines.get_mut(&id).expect("it was just chosen");
+        let reservation = match select.need {
+            Need::Query => None,
+            Need::Session => {
+                let reservation = Reservation(self.reservation_next);
+                self.reservation_next += 1;
+                self.choices += 1;
+                engine.sessions += 1;
+                engine.chosen_at = self.choices;
+                engine.chosen_total += 1;
+                let held = Held { engine: id, owner: select.owner, stream: select.stream };
+                self.reservations.insert(reservation, held);
+                self.has_changed = true;
+                Some(reservation)
+            }
+        };
+        Output::Granted(Granted {
+            token: select.token,
+            owner: select.owner,
+            engine: id,
+            name: engine.name.clone(),
+            address: engine.address().expect("only engines with an address are usable"),
+            host_header: engine.host_header.clone(),
+            reservation,
+        })
+    }
+
+    fn choose(&self, select: &Select) -> Result<EngineId, Denied> {
+        if self.engines.values().all(|engine| engine.is_gone) {
+            return Err(Denied::NoEngine);
+        }
+        let mut usable = self.engines.iter().filter(|(_, engine)| is_usable(engine)).peekable();
+        if usable.peek().is_none() {
+            return Err(Denied::NoUsableEngine);
+        }
+        let allowed = |id: &EngineId| {
+            !select.exclude.contains(id) && select.only.is_none_or(|only| only == *id)
+        };
+        let mut allowed = usable.filter(|(id, _)| allowed(id)).peekable();
+        let Some((_, first)) = allowed.peek() else { return Err(Denied::OnlyExcluded) };
+        let setting = if first.max.is_some() { "max" } else { LIMIT_SETTING };
+        let is_free = |engine: &Engine| match select.need {
+            Need::Session => self.has_room(engine),
+            Need::Query => true,
+        };
+        allowed
+            .filter(|(_, engine)| is_free(engine))
+            .min_by_key(|(id, engine)| {
+                (
+                    select.prefer_not == Some(**id),
+                    !engine.health.is_good() || engine.is_listed_unhealthy,
+                    // A query goes where the session would: first where there is room.
+                    !self.has_room(engine),
+                    select.prefer != Some(**id),
+                    engine.sessions,
+                    Reverse(engine.forwarded),
+                    engine.chosen_at,
+                    **id,
+                )
+            })
+            .map(|(id, _)| *id)
+            .ok_or(Denied::AllAtLimit { setting })
+    }
+
+    fn has_room(&self, engine: &Engine) -> bool {
+        let general = self.config.streams_per_engine_max;
+        let max = engine.max.or((general != 0).then_some(general));
+        max.is_none_or(|max| engine.sessions < max)
+    }
+}
+
+fn is_usable(engine: &Engine) -> bool {
+    !engine.is_draining()
+        && engine.address().is_some()
+        && engine.health.state() != EngineState::Down
+}
