@@ -28,6 +28,7 @@ mod routes;
 mod server;
 mod session;
 pub mod source;
+pub mod verify;
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,6 +54,8 @@ pub use md5::md5_hex;
 pub use session::SessionKind;
 pub use session::SessionState;
 pub use source::signed;
+pub use verify::Report;
+pub use verify::Verifier;
 
 /// A running engine; it ends when this is dropped.
 pub struct Emulator {

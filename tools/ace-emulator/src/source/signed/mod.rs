@@ -158,6 +158,10 @@ pub(crate) struct Frame {
     nulls: u64,
     psi_before: u64,
     video_before: u64,
+    /// The emission of the first packet, µs after the epoch: quotient and remainder of a division
+    /// by the bitrate, so that the other packets need no wide arithmetic.
+    emission_us: u64,
+    emission_rest: u64,
 }
 
 impl Frame {
@@ -211,7 +215,18 @@ impl Signed {
     /// Whether packet `index` begins an access unit at which a decoder may start.
     pub fn is_access_point(&self, index: u64) -> bool {
         let frame = self.frame_at(index);
-        frame.in_gop == 0 && index == frame.first + frame.psi
+        (frame.in_gop == 0 || self.audio_only()) && index == frame.first + frame.psi
+    }
+
+    /// Whether a packet is this stream's PAT or PMT, whatever its counter.
+    pub(crate) fn is_table(&self, packet: &Packet) -> bool {
+        let table = if ts::pid_of(packet) == PAT_PID { &self.pat } else { &self.pmt };
+        packet[..3] == table[..3] && packet[3] & 0xf0 == 0x10 && packet[4..] == table[4..]
+    }
+
+    /// The PIDs with a signature, the one with the PCR first.
+    pub(crate) fn media_pids(&self) -> &'static [u16] {
+        if self.audio_only() { &[AUDIO_PID] } else { &[VIDEO_PID, AUDIO_PID] }
     }
 
     fn audio_only(&self) -> bool {
@@ -226,11 +241,17 @@ impl Signed {
         self.frame(index * FRAME_DIVISOR / self.config.bitrate_bps)
     }
 
+    pub(crate) fn frame_after(&self, frame: &Frame) -> Frame {
+        self.frame(frame.number + 1)
+    }
+
     fn frame(&self, number: u64) -> Frame {
         let (gop, in_gop) = (number / self.gop_frames, number % self.gop_frames);
         let first = self.frame_first(number);
         let packets = self.frame_first(number + 1) - first;
         let psi = if in_gop % 2 == 0 { 2 } else { 0 };
+        let bitrate = u128::from(self.config.bitrate_bps);
+        let emission = (u128::from(first) + 1) * u128::from(PACKET_BIT_US);
         let psi_before = gop * self.gop_frames.div_ceil(2) + in_gop.div_ceil(2);
         let mut frame = Frame {
             number,
@@ -242,6 +263,8 @@ impl Signed {
             nulls: packets - psi - AUDIO_PACKETS,
             psi_before,
             video_before: 0,
+            emission_us: (emission / bitrate) as u64,
+            emission_rest: (emission % bitrate) as u64,
         };
         if !self.audio_only() {
             let nulls_before = if self.null_per_gop { gop + u64::from(in_gop > 1) } else { 0 };
@@ -275,7 +298,11 @@ impl Signed {
             self.write_video(frame, index, at, out)
         };
         self.fill_up(index, payload, out);
-        let emission_us = self.config.epoch_us + self.config.emission_offset_us(index);
+        let audio = ts::pid_of(out) == AUDIO_PID;
+        out[PACKET_BYTES - 1] = if audio { codec::AUDIO_END } else { codec::VIDEO_END };
+        let since_first = frame.emission_rest + (index - frame.first) * PACKET_BIT_US;
+        let offset_us = frame.emission_us + since_first.div_ceil(self.config.bitrate_bps);
+        let emission_us = self.config.epoch_us + offset_us;
         signature::sign(out, &self.fixed, index, emission_us);
     }
 
@@ -308,7 +335,7 @@ impl Signed {
             if next - first == 1 {
                 return 4;
             }
-            return 4 + put(&mut out[4..], &codec::adts_header(184));
+            return 4 + put(&mut out[4..], &codec::aac_frame(184));
         }
         let mut at = 4;
         out[..4].copy_from_slice(&ts::header(
@@ -323,7 +350,7 @@ impl Signed {
         let pts = self.config.clock_start_90k + first * AAC_FRAME_90K + DELAY_90K;
         at += put(&mut out[at..], &ts::pes_header(0xc0, first_packet + 184, pts));
         let frame_bytes = if next - first == 1 { first_packet + 184 } else { first_packet };
-        at + put(&mut out[at..], &codec::adts_header(frame_bytes))
+        at + put(&mut out[at..], &codec::aac_frame(frame_bytes))
     }
 
     /// An adaptation field of 8 bytes with the PCR of packet `index`.
@@ -367,7 +394,7 @@ impl Media for Signed {
         assert!(rest.is_empty(), "whole packets");
         for (index, packet) in (first..).zip(packets) {
             if !frame.contains(index) {
-                frame = self.frame(frame.number + 1);
+                frame = self.frame_after(&frame);
             }
             self.write(&frame, index, packet);
         }

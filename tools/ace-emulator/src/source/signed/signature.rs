@@ -1,4 +1,4 @@
-//! The signature in the last bytes of every video, audio and null packet of a signed stream.
+//! The signature, one byte before the end of every video, audio and null packet of a signed stream.
 //!
 //! ```text
 //! 0  magic          4
@@ -9,7 +9,7 @@
 //! 17 clock start    5   33 bits of 90 kHz
 //! 22 index          9   packet index in the stream
 //! 31 emission       9   µs since 1970 at which the packet is complete
-//! 40 CRC32          5   of the packet's first 183 bytes
+//! 40 CRC32          5   of everything before it in the packet
 //! ```
 //! Numbers are written seven bits at a time, each plus one: bytes 0x01..=0x80, hence never a
 //! start code and never an audio sync word.
@@ -19,8 +19,11 @@ use super::Video;
 use crate::source::ts::PACKET_BYTES;
 
 pub(crate) const SIGNATURE_BYTES: usize = 45;
-pub(crate) const SIGNATURE_AT: usize = PACKET_BYTES - SIGNATURE_BYTES;
-const CRC_AT: usize = PACKET_BYTES - 5;
+pub(crate) const SIGNATURE_AT: usize = PACKET_BYTES - 1 - SIGNATURE_BYTES;
+const CRC_AT: usize = PACKET_BYTES - 1 - 5;
+const CRC_END: usize = CRC_AT + 5;
+/// 200 years at 4 Gbit/s; beyond it the arithmetic would not fit in 64 bits.
+const INDEX_MAX: u64 = 1 << 44;
 const FIXED_BYTES: usize = 22;
 const MAGIC: [u8; 4] = *b"RcS1";
 
@@ -55,14 +58,14 @@ pub(crate) fn sign(
     put(&mut packet[SIGNATURE_AT + 22..SIGNATURE_AT + 31], index);
     put(&mut packet[SIGNATURE_AT + 31..SIGNATURE_AT + 40], emission_us);
     let crc = crc32fast::hash(&packet[..CRC_AT]);
-    put(&mut packet[CRC_AT..], u64::from(crc));
+    put(&mut packet[CRC_AT..CRC_END], u64::from(crc));
 }
 
 /// The signature of a packet, if it has an intact one.
 pub(crate) fn read(packet: &[u8; PACKET_BYTES]) -> Option<Signature> {
     let bytes = &packet[SIGNATURE_AT..];
     if bytes[..4] != MAGIC
-        || get(&packet[CRC_AT..]) != u64::from(crc32fast::hash(&packet[..CRC_AT]))
+        || get(&packet[CRC_AT..CRC_END]) != u64::from(crc32fast::hash(&packet[..CRC_AT]))
     {
         return None;
     }
@@ -77,8 +80,16 @@ pub(crate) fn read(packet: &[u8; PACKET_BYTES]) -> Option<Signature> {
     };
     config.check().ok()?;
     let index = get(&bytes[22..31]);
+    if index > INDEX_MAX {
+        return None;
+    }
     config.epoch_us = emission_us.checked_sub(config.emission_offset_us(index))?;
     Some(Signature { config, index, emission_us })
+}
+
+/// The emission time alone, from a packet that is known to be good.
+pub(crate) fn emission_us(packet: &[u8; PACKET_BYTES]) -> u64 {
+    get(&packet[SIGNATURE_AT + 31..SIGNATURE_AT + 40])
 }
 
 fn put(out: &mut [u8], value: u64) {

@@ -37,6 +37,11 @@ fn the_rate_is_exact() {
         assert_eq!(signed.packets_until(at), index + 1);
         assert_eq!(signed.packets_until(at - 1), index);
     }
+    for index in [0, 1, 2, 77, 78, 999_999] {
+        let found = Signed::signature(&signed.packet(index)).map(|found| found.emission_us);
+        let psi = [PAT_PID, PMT_PID].contains(&ts::pid_of(&signed.packet(index)));
+        assert_eq!(found, (!psi).then(|| signed.emission_us(index)), "{index}");
+    }
     assert_eq!(signed.packets_until(1_504_000_000), 1_234_567);
 }
 
