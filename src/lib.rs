@@ -19,4 +19,5 @@ pub mod base;
 pub mod config;
 pub mod engine;
 pub mod net;
+pub mod registry;
 pub mod ring;
