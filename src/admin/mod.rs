@@ -3,4 +3,11 @@
 //! Pure: records in, text out. It knows no clock, socket, shard or setting; whoever calls it has
 //! gathered the values.
 
+pub mod engine_shape;
 pub mod hygiene;
+pub mod lines;
+pub mod metrics;
+pub mod records;
+
+#[cfg(test)]
+mod tests;
