@@ -21,3 +21,4 @@ pub mod engine;
 pub mod net;
 pub mod registry;
 pub mod ring;
+pub mod stream;

@@ -1,0 +1,255 @@
+//! The open, and whose infohash it turned out to be.
+//!
+//! A reply that comes after nobody wants it is not lost: its session is stopped, or taken up by
+//! whoever has come back in the meantime.
+
+use std::time::Duration;
+
+use super::Session;
+use super::State;
+use super::attempt::Attempt;
+use super::attempt::Phase;
+use super::input::Failure;
+use super::input::Opened;
+use super::output::Code;
+use super::output::Outcome;
+use super::output::Output;
+use super::search::Search;
+use super::search::Verdict;
+use super::stat::StatClock;
+use super::stops::Late;
+use crate::base::ids::EngineId;
+use crate::base::ids::Generation;
+use crate::base::ids::Infohash;
+use crate::base::time::Instant;
+
+/// The driver answers an open within START_TIMEOUT; past this it never will.
+const OPEN_MARGIN: Duration = Duration::from_secs(10);
+const CLAIM_MAX: Duration = Duration::from_secs(10);
+/// A warm engine has given its first byte by then, and need not be asked how it is.
+const FIRST_STAT_AFTER: Duration = Duration::from_secs(1);
+
+impl Session {
+    pub(super) fn fire_attempt(&mut self, now: Instant) {
+        let Some(attempt) = &self.attempt else { return };
+        match attempt.phase {
+            Phase::Held => {
+                if !self.stops.on(attempt.engine) {
+                    self.open(now);
+                }
+            }
+            Phase::Opening { deadline } if deadline <= now => {
+                self.on_open_failed(attempt.generation, &Failure::Silent, now);
+            }
+            // Nobody contradicts: it is ours.
+            Phase::Claiming { deadline } if deadline <= now => {
+                self.on_claimed(attempt.generation, now);
+            }
+            Phase::PlayDue(at) if at <= now => self.play(),
+            Phase::Opening { .. }
+            | Phase::Claiming { .. }
+            | Phase::PlayDue(_)
+            | Phase::Playing(_)
+            | Phase::Body(_) => {}
+        }
+        self.fire_stat(now);
+    }
+
+    fn open(&mut self, now: Instant) {
+        let pid = format!("{:016x}{:016x}", self.prng.next_u64(), self.prng.next_u64());
+        let target = self.target.clone();
+        let deadline = now + self.settings.start_timeout + OPEN_MARGIN;
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.phase = Phase::Opening { deadline };
+        let (generation, engine) = (attempt.generation, attempt.engine);
+        self.emit(Output::Open { generation, engine, target, pid });
+    }
+
+    pub(super) fn on_opened(&mut self, generation: Generation, opened: Opened, now: Instant) {
+        let Some(attempt) = self.attempt.as_mut().filter(|a| a.generation == generation) else {
+            return self.on_late_opened(generation, opened, now);
+        };
+        if !matches!(attempt.phase, Phase::Opening { .. }) {
+            return;
+        }
+        let engine = attempt.engine;
+        let claimed = opened.infohash;
+        let refused = unplayable(&opened);
+        attempt.opened = Some(opened);
+        attempt.phase = Phase::PlayDue(now);
+        for late in self.stops.take_late(engine) {
+            let outcome = Outcome::Superseded;
+            self.emit(Output::SessionOver { generation: late.generation, engine, outcome });
+        }
+        if self.ending.is_some() {
+            return self.stop_lingering(now);
+        }
+        self.health.forget();
+        if let Some(search) = &mut self.search {
+            search.reached = true;
+        }
+        if let Some((code, message)) = refused {
+            let message = message.to_owned();
+            let engine = Some(engine);
+            let verdict = Verdict { code, message, engine, taken_over: false, offline: false };
+            return self.fail(verdict, now);
+        }
+        if claimed == self.infohash {
+            return self.begin_play(now);
+        }
+        if let Some(attempt) = &mut self.attempt {
+            attempt.phase = Phase::Claiming { deadline: now + CLAIM_MAX };
+        }
+        self.emit(Output::Claim { generation, engine, infohash: claimed });
+    }
+
+    /// An open that was reported as failed has succeeded after all.
+    fn on_late_opened(&mut self, generation: Generation, opened: Opened, now: Instant) {
+        let Some(engine) = self.stops.late_opened(generation) else { return };
+        let late = Late { generation, engine, command_path: opened.command_path };
+        match &self.attempt {
+            Some(attempt) if attempt.engine == engine && attempt.opened.is_some() => {
+                // One download per content: a stop of either would kill ours.
+                let outcome = Outcome::Superseded;
+                self.emit(Output::SessionOver { generation, engine, outcome });
+            }
+            Some(attempt) if attempt.engine == engine && attempt.is_uncertain() => {
+                self.stops.defer(late);
+            }
+            Some(_) | None => self.stop_late(late, now),
+        }
+    }
+
+    pub(super) fn stop_late(&mut self, late: Late, now: Instant) {
+        let Late { generation, engine, command_path: path } = late;
+        self.stops.begin(generation, engine, None, now);
+        self.emit(Output::Stop { generation, engine, path });
+    }
+
+    pub(super) fn on_open_failed(
+        &mut self,
+        generation: Generation,
+        failure: &Failure,
+        now: Instant,
+    ) {
+        let is_ours = self.attempt.as_ref().is_some_and(|attempt| {
+            attempt.generation == generation && matches!(attempt.phase, Phase::Opening { .. })
+        });
+        if !is_ours {
+            return;
+        }
+        if self.ending.is_some() {
+            return self.stop_lingering(now);
+        }
+        self.attempt_failed(failure, now);
+    }
+
+    pub(super) fn on_claimed(&mut self, generation: Generation, now: Instant) {
+        let Some(attempt) = self.claiming(generation) else { return };
+        let infohash = attempt.opened.as_ref().map(|opened| opened.infohash);
+        attempt.phase = Phase::PlayDue(now);
+        if self.ending.is_some() {
+            return self.stop_lingering(now);
+        }
+        self.infohash = infohash.unwrap_or(self.infohash);
+        self.begin_play(now);
+    }
+
+    pub(super) fn on_merge_into(
+        &mut self,
+        generation: Generation,
+        infohash: Infohash,
+        adopted: bool,
+        now: Instant,
+    ) {
+        let Some(attempt) = self.claiming(generation) else { return };
+        attempt.phase = Phase::PlayDue(now);
+        if adopted {
+            // Session and reservation are the other stream's from here on.
+            let engine = attempt.engine;
+            self.attempt = None;
+            self.stops.remember(generation, engine, true);
+        }
+        if self.ending.is_some() {
+            return self.stop_lingering(now);
+        }
+        self.emit(Output::MoveViewers { infohash });
+        self.end_merged(now);
+    }
+
+    fn claiming(&mut self, generation: Generation) -> Option<&mut Attempt> {
+        self.attempt.as_mut().filter(|attempt| {
+            attempt.generation == generation && matches!(attempt.phase, Phase::Claiming { .. })
+        })
+    }
+
+    /// Another stream's open on our engine has superseded our session: the newer one is ours.
+    pub(super) fn on_adopt(
+        &mut self,
+        engine: EngineId,
+        reservation: u64,
+        name: String,
+        opened: Opened,
+        now: Instant,
+    ) {
+        let generation = self.next_generation();
+        let ours = self.attempt.as_ref().is_some_and(|attempt| {
+            attempt.engine == engine && attempt.opened.is_some() && !attempt.is_uncertain()
+        });
+        if !ours || self.ending.is_some() {
+            self.stops.remember(generation, engine, true);
+            self.stops.begin(generation, engine, Some(reservation), now);
+            return self.emit(Output::Stop { generation, engine, path: opened.command_path });
+        }
+        self.dispose(true, now);
+        self.names.insert(engine, name.clone());
+        self.attempt = Some(Attempt {
+            generation,
+            engine,
+            reservation,
+            name,
+            phase: Phase::PlayDue(now),
+            opened: Some(opened),
+            stat: StatClock::default(),
+        });
+        if self.search.is_none() {
+            let deadline = now + self.settings.outage_timeout;
+            let mut search = Search::switching(now, deadline);
+            search.next_at = None;
+            self.search = Some(search);
+            self.state = State::Switching;
+        }
+        self.begin_play(now);
+    }
+
+    pub(super) fn begin_play(&mut self, now: Instant) {
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.phase = Phase::PlayDue(now);
+        let (generation, engine) = (attempt.generation, attempt.engine);
+        let opened = attempt.opened.as_ref();
+        let path = opened.map(|opened| opened.command_path.clone()).unwrap_or_default();
+        if opened.is_some_and(|opened| !opened.stat_path.is_empty()) {
+            attempt.stat.start(now + FIRST_STAT_AFTER);
+        }
+        if self.state != State::Switching {
+            self.state = State::Buffering;
+        }
+        if !path.is_empty() {
+            self.emit(Output::SetActivityTimeout { generation, engine, path });
+        }
+    }
+}
+
+/// What is not relayed, whatever the engine makes of it.
+const fn unplayable(opened: &Opened) -> Option<(Code, &'static str)> {
+    if !opened.live {
+        return Some((Code::NotLive, "video on demand is not relayed"));
+    }
+    if opened.encrypted {
+        return Some((Code::Encrypted, "the content is encrypted"));
+    }
+    if opened.hls {
+        return Some((Code::HlsSource, "the source is HLS, which is not relayed"));
+    }
+    None
+}

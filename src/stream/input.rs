@@ -1,0 +1,206 @@
+//! What a session is told. Engine facts come as plain values: how they were read off a wire is
+//! somebody else's business.
+//!
+//! Every answer echoes the generation of the order that it answers; a late or double answer may
+//! be fed at any time and is recognised by it.
+
+use std::time::Duration;
+
+use super::output::CloseReason;
+use crate::base::ids::EngineId;
+use crate::base::ids::Generation;
+use crate::base::ids::Infohash;
+use crate::base::ids::ShardId;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// Answers `Select`: the pool lends an engine. The reservation goes back by `Release`.
+    Granted {
+        generation: Generation,
+        engine: EngineId,
+        reservation: u64,
+        name: String,
+    },
+    /// Answers `Select`. `no_engine`: none is usable at all; otherwise a limit said no, and
+    /// `text` names its setting.
+    Denied {
+        generation: Generation,
+        no_engine: bool,
+        text: String,
+        retry_after: Duration,
+    },
+    Opened {
+        generation: Generation,
+        opened: Opened,
+    },
+    OpenFailed {
+        generation: Generation,
+        failure: Failure,
+    },
+    /// Answers `Claim`: no other stream has that infohash, it is ours from now on.
+    Claimed {
+        generation: Generation,
+    },
+    /// Answers `Claim`: a stream with that infohash runs. `adopted`: it runs on the same engine,
+    /// where our opening superseded its session, and has taken ours over with its reservation.
+    MergeInto {
+        generation: Generation,
+        infohash: Infohash,
+        adopted: bool,
+    },
+    /// Told to the stream that runs: another open on our engine superseded our session.
+    Adopt {
+        engine: EngineId,
+        reservation: u64,
+        name: String,
+        opened: Opened,
+    },
+    /// The head of the body is here: 200.
+    PlayHead {
+        generation: Generation,
+    },
+    PlayFailed {
+        generation: Generation,
+        failure: Failure,
+    },
+    /// Bytes came; once per turn.
+    Bytes {
+        generation: Generation,
+        n: u64,
+    },
+    /// The first random access point of the stream is in the ring.
+    AccessPoint {
+        generation: Generation,
+    },
+    BodyEnded {
+        generation: Generation,
+        failure: Failure,
+    },
+    Stat {
+        generation: Generation,
+        facts: StatFacts,
+    },
+    StatFailed {
+        generation: Generation,
+        failure: Failure,
+    },
+    /// Answers `Stop`. Not `answered`: refused or timed out.
+    StopDone {
+        generation: Generation,
+        answered: bool,
+    },
+    /// How many viewers a shard has of this stream, and how many of them have not started. The
+    /// first one subscribes the shard; only `Idle` and `ShardLost` unsubscribe it.
+    Viewers {
+        shard: ShardId,
+        count: u32,
+        waiting: u32,
+    },
+    /// Answers `MayClose`: the shard has no viewer and has dropped its handle.
+    Idle {
+        shard: ShardId,
+        close_generation: Generation,
+    },
+    /// Answers `MayClose`: the shard has a viewer after all.
+    Busy {
+        shard: ShardId,
+        close_generation: Generation,
+    },
+    ShardLost {
+        shard: ShardId,
+    },
+    /// An operator ends the stream.
+    Kick {
+        reason: CloseReason,
+    },
+    /// The process ends.
+    Drain,
+    /// Reading is paused on our side: silence is ours, not the engine's.
+    RingFull,
+    RingResumed,
+}
+
+/// A playback session that an engine opened. Paths begin with `/`; an empty one is absent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    pub infohash: Infohash,
+    pub playback_session_id: String,
+    pub playback_path: String,
+    pub stat_path: String,
+    pub command_path: String,
+    pub live: bool,
+    pub encrypted: bool,
+    pub hls: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StatFacts {
+    pub status: String,
+    pub peers: u32,
+    pub downloaded: u64,
+    pub speed_down_kbps: u64,
+    pub progress_percent: Option<u8>,
+    /// Unix seconds of the newest piece of the broadcast.
+    pub live_last: Option<u64>,
+    pub playback_session_id: Option<String>,
+}
+
+/// Why an engine did not do what it was asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// No connection: refused, unreachable, unresolvable.
+    Refused,
+    /// Connected, and no answer in time.
+    Silent,
+    /// 500 `start timeout`, `download not found`, `failed to start`.
+    Prebuffering(String),
+    /// The engine's error about the content.
+    Content(String),
+    /// Any other error of the engine, a reply that cannot be understood included.
+    Engine(String),
+    /// 403, `got newer download`: somebody else opened the same content on that engine.
+    TakenOver(String),
+    /// Two status lines in a row: somebody else reads our session.
+    MalformedHead,
+    /// The end of the body, in whichever way.
+    Cut,
+    /// `unknown playback session id`, any other 404 or 500.
+    Gone(String),
+}
+
+impl Failure {
+    /// The label of metrics and logs.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Silent => "silent",
+            Self::Prebuffering(_) => "prebuffering",
+            Self::Content(_) => "content",
+            Self::Engine(_) => "engine",
+            Self::TakenOver(_) => "taken_over",
+            Self::MalformedHead => "malformed_head",
+            Self::Cut => "cut",
+            Self::Gone(_) => "gone",
+        }
+    }
+
+    /// The words that a viewer is told: the engine's own where it said any.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Refused => "the engine refused the connection",
+            Self::Silent => "the engine did not answer",
+            Self::MalformedHead => "another reader is on the engine's session",
+            Self::Cut => "the engine closed the connection",
+            Self::Prebuffering(text)
+            | Self::Content(text)
+            | Self::Engine(text)
+            | Self::TakenOver(text)
+            | Self::Gone(text) => text,
+        }
+    }
+
+    /// The session was replaced on its engine: stopping it would stop somebody else's.
+    pub(super) const fn supersedes(&self) -> bool {
+        matches!(self, Self::TakenOver(_))
+    }
+}
