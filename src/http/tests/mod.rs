@@ -1,0 +1,4 @@
+//! Tests of the HTTP room.
+
+mod body;
+mod head;
