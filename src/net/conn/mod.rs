@@ -15,7 +15,6 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::net::RecvFlags;
-use rustix::net::SendFlags;
 use rustix::net::Shutdown;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
@@ -90,14 +89,20 @@ impl Conn {
     pub async fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match rustix::net::send(self.source.fd(), rest, flags) {
-                Ok(sent) => rest = &rest[sent..],
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.source.writable().await?,
-                Err(Errno::PIPE) if self.swept() => return Err(ErrorKind::TimedOut.into()),
-                Err(errno) => return Err(errno.into()),
+            let error = match sock::send_now(self.source.fd(), rest) {
+                Ok(sent) => {
+                    rest = &rest[sent..];
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::BrokenPipe && self.swept() {
+                return Err(ErrorKind::TimedOut.into());
             }
+            if error.kind() != ErrorKind::WouldBlock {
+                return Err(error);
+            }
+            self.source.writable().await?;
         }
         Ok(())
     }

@@ -1,14 +1,357 @@
-//! Sending to viewers from a ring of the kernel's own, where the kernel allows one.
+//! Sending to viewers: one interface, two drivers.
 //!
-//! Never on the runtime's ring: that one knows no zero-copy sends.
+//! A viewer's socket is an entry of a slab here, not a task. *uring* is a ring of our own beside
+//! the runtime's (which knows no zero-copy sends); *epoll* is one epoll instance, where a send is
+//! done at once. Both work in turns, and the same loop serves both:
+//!
+//! ```text
+//! watch(wake_fd).readable().await · drain_wake · reap(events) · decide, send … · submit
+//! ```
+//!
+//! Invariants:
+//! - One send is in flight per slot, and every payload comes back exactly once, before `Closed`.
+//! - `Closed` is the last event of a slot; only then may its index be used again.
+//! - A socket is closed after everything that the kernel still does with it has returned.
+//! - Whatever becomes ready after `reap`, also within `submit`, makes `wake_fd` readable.
+//!
+//! It decides nothing: what to send, whom to close and when is its caller's.
+#![expect(unsafe_code, reason = "the kernel reads payloads while they are in flight")]
+
+mod epoll;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod uring;
 
 use std::io;
+use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 
-use io_uring::IoUring;
+use self::epoll::Epoll;
+use self::slots::Slots;
+use self::uring::Uring;
+pub(super) use self::uring::probe as probe_ring;
+use crate::net::sock;
+use crate::net::sock::TcpInfo;
 
-/// The ring that sends would go through, but small. An error is an errno.
-pub(super) fn probe_ring() -> Result<IoUring, i32> {
-    let ring =
-        IoUring::builder().setup_single_issuer().setup_defer_taskrun().setup_submit_all().build(8);
-    ring.map_err(|error: io::Error| error.raw_os_error().unwrap_or(libc::EIO))
+/// Bytes that may be lent to the kernel.
+///
+/// # Safety
+/// `as_slice` gives the same address and the same bytes from now until the value is dropped, also
+/// after the value itself was moved.
+pub unsafe trait Payload: 'static {
+    fn as_slice(&self) -> &[u8];
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Driver {
+    /// uring where the kernel lets us, else epoll.
+    Auto,
+    Uring,
+    Epoll,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EgressConfig {
+    pub driver: Driver,
+    /// Sockets at once; `add` fails above it.
+    pub slots_max: usize,
+}
+
+/// A viewer's place. Dead after its `Closed`, and then equal to no other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Slot {
+    index: u32,
+    generation: u32,
+}
+
+/// What became of something that was asked for. `key` is the one given to `add`.
+#[derive(Debug)]
+pub enum Event<P> {
+    /// A send is over: accepted bytes (perhaps not all of them), `WouldBlock`, or the error that
+    /// the connection died of. Without its payload the kernel still reads that: see `Released`.
+    Sent {
+        slot: Slot,
+        key: u64,
+        payload: Option<P>,
+        result: io::Result<usize>,
+    },
+    /// The kernel has let go of the payload of an earlier send.
+    Released {
+        slot: Slot,
+        key: u64,
+        payload: P,
+    },
+    Writable {
+        slot: Slot,
+        key: u64,
+    },
+    /// The peer is gone, or sends no more. Once per slot, which stays until it is closed.
+    HungUp {
+        slot: Slot,
+        key: u64,
+    },
+    Closed {
+        slot: Slot,
+        key: u64,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct EgressStats {
+    /// System calls that submitted or collected.
+    pub enters: u64,
+    pub sends: u64,
+    pub inline_sends: u64,
+    pub sent_bytes: u64,
+    /// Sends that found the socket full.
+    pub blocked: u64,
+    pub hangups: u64,
+    /// Times that the completion queue was full and the kernel had to keep completions back.
+    pub overflows: u64,
+}
+
+/// The sockets of a shard's viewers. `!Send`: the kernel accepts calls of one thread only.
+pub struct Egress<P: Payload> {
+    // Dropped before the slots: a ring that is gone reads no payload.
+    engine: Engine,
+    core: Core<P>,
+    _one_thread: PhantomData<*const ()>,
+}
+
+enum Engine {
+    Uring(Box<Uring>),
+    Epoll(Epoll),
+}
+
+/// What both drivers work on.
+struct Core<P> {
+    slots: Slots<P>,
+    /// Events that were known at once, for the next `reap`.
+    ready: Vec<Event<P>>,
+    stats: EgressStats,
+}
+
+impl<P: Payload> Egress<P> {
+    pub fn new(config: &EgressConfig) -> io::Result<Self> {
+        let engine = match config.driver {
+            Driver::Uring => Engine::Uring(Box::new(Uring::new()?)),
+            Driver::Epoll => Engine::Epoll(Epoll::new()?),
+            Driver::Auto => match Uring::new() {
+                Ok(uring) => Engine::Uring(Box::new(uring)),
+                Err(_) => Engine::Epoll(Epoll::new()?),
+            },
+        };
+        let core = Core {
+            slots: Slots::new(config.slots_max),
+            ready: Vec::new(),
+            stats: EgressStats::default(),
+        };
+        Ok(Self { engine, core, _one_thread: PhantomData })
+    }
+
+    /// Which driver it is; never `Auto`.
+    pub fn driver(&self) -> Driver {
+        match self.engine {
+            Engine::Uring(_) => Driver::Uring,
+            Engine::Epoll(_) => Driver::Epoll,
+        }
+    }
+
+    /// Takes a connected socket over. From now on its `HungUp` is watched for.
+    pub fn add(&mut self, fd: OwnedFd, key: u64) -> io::Result<Slot> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let slot = self.core.slots.insert(fd, key)?;
+        match &mut self.engine {
+            Engine::Uring(uring) => uring.watch(slot, &mut self.core),
+            Engine::Epoll(epoll) => {
+                if let Err(error) = epoll.watch(slot, &self.core) {
+                    self.core.slots.remove(slot);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(slot)
+    }
+
+    /// Sends as much of the payload as the socket takes; `Sent` says how much.
+    ///
+    /// # Panics
+    /// With a send in flight on this slot, or on a dead slot.
+    pub fn send(&mut self, slot: Slot, payload: P) {
+        let entry = self.core.slots.expect(slot);
+        if entry.closing {
+            let (key, result) = (entry.key, Err(io::Error::from_raw_os_error(libc::ECANCELED)));
+            self.core.ready.push(Event::Sent { slot, key, payload: Some(payload), result });
+            return;
+        }
+        assert!(!entry.in_flight, "one send at a time");
+        self.core.stats.sends += 1;
+        match &mut self.engine {
+            Engine::Uring(uring) => uring.send(slot, payload, &mut self.core),
+            Engine::Epoll(epoll) => epoll.send(slot, payload, &mut self.core),
+        }
+    }
+
+    /// Sends a few bytes now, from memory that stays the caller's.
+    ///
+    /// # Panics
+    /// With a send in flight on this slot, or on a dead slot.
+    pub fn send_inline(&mut self, slot: Slot, bytes: &[u8]) -> io::Result<usize> {
+        let entry = self.core.slots.expect(slot);
+        let Some(fd) = entry.open_fd() else {
+            return Err(io::Error::from_raw_os_error(libc::ECANCELED));
+        };
+        assert!(!entry.in_flight, "bytes would overtake each other");
+        let result = sock::send_now(fd, bytes);
+        entry.note_sent(&result, bytes.len());
+        self.core.stats.inline_sends += 1;
+        self.core.stats.note(&result);
+        result
+    }
+
+    /// `Writable` follows when there is room in the socket, once. Perhaps there is already.
+    ///
+    /// # Panics
+    /// On a dead slot.
+    pub fn want_writable(&mut self, slot: Slot) {
+        let entry = self.core.slots.expect(slot);
+        if entry.closing || entry.wants_writable {
+            return;
+        }
+        entry.wants_writable = true;
+        match &mut self.engine {
+            Engine::Uring(uring) => uring.watch_writable(slot, &mut self.core),
+            Engine::Epoll(epoll) => epoll.watch_writable(slot, &mut self.core),
+        }
+    }
+
+    /// Closes with RST: what waits in the socket is thrown away and whatever the kernel still
+    /// does for it ends at once. After `close` it may come too late.
+    pub fn abort(&mut self, slot: Slot) {
+        if let Some(fd) = self.core.slots.get(slot).and_then(|entry| entry.fd()) {
+            sock::disconnect(fd);
+        }
+        self.close(slot);
+    }
+
+    /// Closes in order: what the socket has taken still reaches the peer. `Closed` follows.
+    pub fn close(&mut self, slot: Slot) {
+        let Some(entry) = self.core.slots.get(slot) else { return };
+        if entry.closing {
+            return;
+        }
+        entry.closing = true;
+        match &mut self.engine {
+            Engine::Uring(uring) => uring.close(slot, &mut self.core),
+            Engine::Epoll(epoll) => epoll.close(slot, &mut self.core),
+        }
+    }
+
+    /// Hands everything to the kernel: the end of a turn.
+    pub fn submit(&mut self) -> io::Result<()> {
+        let has_news = !self.core.ready.is_empty();
+        match &mut self.engine {
+            Engine::Uring(uring) => uring.submit(has_news, &mut self.core.stats),
+            Engine::Epoll(epoll) => {
+                epoll.submit(has_news);
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends what has happened. Never waits.
+    pub fn reap(&mut self, out: &mut Vec<Event<P>>) {
+        for event in self.core.ready.drain(..) {
+            if let Event::Closed { slot, .. } = event {
+                self.core.slots.remove(slot);
+            }
+            out.push(event);
+        }
+        match &mut self.engine {
+            Engine::Uring(uring) => uring.reap(&mut self.core, out),
+            Engine::Epoll(epoll) => epoll.reap(&mut self.core, out),
+        }
+    }
+
+    /// Readable when there is something to reap.
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        match &self.engine {
+            Engine::Uring(uring) => uring.wake_fd(),
+            Engine::Epoll(epoll) => epoll.wake_fd(),
+        }
+    }
+
+    /// Before `reap`: what comes later wakes again.
+    pub fn drain_wake(&mut self) {
+        match &mut self.engine {
+            Engine::Uring(uring) => uring.drain_wake(),
+            Engine::Epoll(epoll) => epoll.drain_wake(),
+        }
+    }
+
+    /// Slots that are not closed yet.
+    pub fn len(&self) -> usize {
+        self.core.slots.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Payloads that are lent to the kernel now.
+    pub fn in_flight(&self) -> usize {
+        self.core.slots.payloads()
+    }
+
+    pub fn acked(&self, slot: Slot) -> io::Result<TcpInfo> {
+        sock::tcp_info(self.core.slots.fd_of(slot)?)
+    }
+
+    /// Bytes accepted from us that the peer has not acknowledged yet.
+    pub fn queued(&self, slot: Slot) -> io::Result<usize> {
+        sock::queued(self.core.slots.fd_of(slot)?)
+    }
+
+    pub fn stats(&self) -> EgressStats {
+        self.core.stats
+    }
+
+    /// After a caught panic: every peer gets RST, every socket is closed. What comes back are the
+    /// payloads that were lent; nobody says any more when the kernel is done with them.
+    pub fn abandon(self) -> Vec<P> {
+        let Self { engine, mut core, _one_thread } = self;
+        // Events that nobody reaped carry payloads as well, but those are back already.
+        let mut payloads: Vec<P> = core.ready.drain(..).filter_map(Event::into_payload).collect();
+        core.slots.abandon(&mut payloads);
+        drop(engine);
+        payloads
+    }
+}
+
+impl Slot {
+    /// Less than the `slots_max` of its egress.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+impl<P> Event<P> {
+    fn into_payload(self) -> Option<P> {
+        match self {
+            Self::Sent { payload, .. } => payload,
+            Self::Released { payload, .. } => Some(payload),
+            Self::Writable { .. } | Self::HungUp { .. } | Self::Closed { .. } => None,
+        }
+    }
+}
+
+impl EgressStats {
+    fn note(&mut self, result: &io::Result<usize>) {
+        match result {
+            Ok(sent) => self.sent_bytes += *sent as u64,
+            Err(error) => self.blocked += u64::from(error.kind() == io::ErrorKind::WouldBlock),
+        }
+    }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use rustix::net::SendFlags;
 use rustix::net::sockopt;
 
 /// What the kernel may hold for one viewer. It doubles the number for its own bookkeeping and
@@ -126,8 +127,18 @@ fn set_u32(fd: BorrowedFd<'_>, option: c_int, value: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// One send that never waits and never signals.
+pub(super) fn send_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent) => return Ok(sent),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 /// Breaks the connection at once: the peer gets RST, what was queued is thrown away.
-#[cfg_attr(not(test), expect(dead_code, reason = "the egress calls it"))]
 pub(super) fn disconnect(fd: BorrowedFd<'_>) {
     // Fails only where there is no connection any more.
     let _ = rustix::net::connect_unspec(fd);
