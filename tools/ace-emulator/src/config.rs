@@ -7,6 +7,11 @@ use crate::knobs::Knob;
 use crate::knobs::Value;
 use crate::source::signed::Video;
 
+/// The channel of `Config::demo`.
+pub const DEMO_INFOHASH: &str = "7465737463617264000000000000000000000001";
+pub const DEMO_CONTENT_ID: &str = "64656d6f00000000000000000000000000000001";
+pub const DEMO_NAME: &str = "Test card";
+
 /// An engine.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -43,6 +48,8 @@ pub struct Channel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     Signed(SignedSource),
+    /// The looped test card.
+    Picture,
     /// Known to the engine, seeded by nobody.
     Offline,
 }
@@ -95,6 +102,15 @@ impl Config {
             .knob(Knob::JitterMs, 800)
     }
 
+    /// A warm engine with the test card: what a demonstration plays. The burst is 6 s.
+    pub fn demo() -> Config {
+        Config::default()
+            .channel(Channel::picture(DEMO_NAME, DEMO_INFOHASH).content_id(DEMO_CONTENT_ID))
+            .knob(Knob::BurstBytes, 190_000)
+            .knob(Knob::PieceBytes, 8_192)
+            .knob(Knob::IdAcceptsInfohash, true)
+    }
+
     /// Sets a knob from the start on.
     pub fn knob(mut self, knob: Knob, value: impl Into<Value>) -> Config {
         self.knobs.push((knob, value.into()));
@@ -133,6 +149,11 @@ impl Channel {
             is_encrypted: false,
             hls_source: false,
         }
+    }
+
+    /// The looped test card under a name of its own.
+    pub fn picture(name: &str, infohash: &str) -> Channel {
+        Channel { name: name.to_owned(), source: Source::Picture, ..Channel::signed(infohash) }
     }
 
     pub fn offline(infohash: &str) -> Channel {
@@ -206,6 +227,7 @@ impl Channel {
             "is_live" => self.is_live = value.parse().ok()?,
             "encrypted" => self.is_encrypted = true,
             "hls_source" => self.hls_source = true,
+            "picture" => self.source = Source::Picture,
             "offline" => self.source = Source::Offline,
             _ => return None,
         }

@@ -141,7 +141,7 @@ impl Control {
         let world = self.engine.world();
         match &world.channels.get(infohash)?.channel.source {
             Source::Signed(source) => Some(signed_config(source, self.engine.epoch_us)),
-            Source::Offline => None,
+            Source::Picture | Source::Offline => None,
         }
     }
 
@@ -285,6 +285,7 @@ fn session_json(session: &SessionInfo) -> Json {
 fn channel_json(channel: &Channel) -> Json {
     let source = match &channel.source {
         Source::Offline => json!("offline"),
+        Source::Picture => json!("picture"),
         Source::Signed(signed) => json!({
             "bitrate_bps": signed.bitrate_bps,
             "gop_ms": signed.gop_ms,

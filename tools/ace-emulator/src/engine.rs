@@ -30,6 +30,7 @@ use crate::prng::Prng;
 use crate::server::Listeners;
 use crate::session::Sessions;
 use crate::source::Media;
+use crate::source::picture::Picture;
 use crate::source::signed::Signed;
 use crate::source::signed::SignedConfig;
 
@@ -193,6 +194,7 @@ impl Engine {
 fn tune(channel: Channel, epoch_us: u64) -> io::Result<Tuned> {
     let media: Option<Arc<dyn Media>> = match &channel.source {
         Source::Offline => None,
+        Source::Picture => Some(Picture::shared()),
         Source::Signed(source) => {
             let signed = Signed::new(signed_config(source, epoch_us));
             Some(Arc::new(signed.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?))

@@ -15,7 +15,7 @@ const USAGE: &str = "ace-emulator: the HTTP API of an AceStream engine, for test
   --control ADDR:PORT  another port for /emulator/ alone
   --channel SPEC       INFOHASH[,id=CONTENT_ID][,bitrate=BPS][,video=h264|hevc|mpeg2|none]
                        [,gop_ms=N][,tag=N][,cold_start_ms=N][,resolve_ms=N][,is_live=N]
-                       [,encrypted][,hls_source][,offline][,name=TEXT]; may be repeated
+                       [,encrypted][,hls_source][,picture][,offline][,name=TEXT]; may be repeated
   --any-infohash       serve every infohash as a signed channel
   --bitrate BPS        of those channels
   --burst BYTES        media sent at once when a reader comes

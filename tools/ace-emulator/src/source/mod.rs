@@ -3,6 +3,7 @@
 //! A medium is a pure function of the packet index; time enters only as "microseconds since the
 //! broadcast began", so that two emulators with one epoch serve identical bytes.
 
+pub mod picture;
 pub mod signed;
 pub mod ts;
 
@@ -46,9 +47,6 @@ pub trait Media: Send + Sync {
         }
         low
     }
-
-    /// The first packet of the last random access point at or before `index`.
-    fn access_point(&self, index: u64) -> u64;
 
     /// Bytes `offset..offset + length` of the broadcast, appended to `out`.
     fn read(&self, offset: u64, length: usize, out: &mut Vec<u8>) {

@@ -28,7 +28,7 @@ use crate::source::ts::Packet;
 use crate::source::ts::VIDEO_PID;
 use crate::source::ts::pid_of;
 use align::Aligner;
-use continuity::Continuity;
+pub(crate) use continuity::Continuity;
 use continuity::is_mark;
 
 /// Tables before a source packet that may turn out to be the source's own.

@@ -410,11 +410,6 @@ impl Media for Signed {
         let packets = self.frame_first((number + 1) * frames) - first;
         Segment { first, packets, duration_us: frames * FRAME_US }
     }
-
-    fn access_point(&self, index: u64) -> u64 {
-        let frame = self.frame_at(index);
-        self.frame_first(frame.number - frame.in_gop)
-    }
 }
 
 fn put(out: &mut [u8], bytes: &[u8]) -> usize {
