@@ -30,9 +30,9 @@ pub(super) enum Phase {
     Opening {
         deadline: Instant,
     },
-    Claiming {
-        deadline: Instant,
-    },
+    /// Without a deadline of its own: whoever answers may have taken the session over, and two
+    /// owners would stop it twice. A shard that dies with the question answers it by its death.
+    Claiming,
     /// Opened; the next `Play` goes out at that time.
     PlayDue(Instant),
     /// Asked for the body, and no head yet.
@@ -44,21 +44,19 @@ impl Attempt {
     pub(super) const fn play(&self) -> Option<Generation> {
         match self.phase {
             Phase::Playing(play) | Phase::Body(play) => Some(play),
-            Phase::Held | Phase::Opening { .. } | Phase::Claiming { .. } | Phase::PlayDue(_) => {
-                None
-            }
+            Phase::Held | Phase::Opening { .. } | Phase::Claiming | Phase::PlayDue(_) => None,
         }
     }
 
     pub(super) const fn is_uncertain(&self) -> bool {
-        matches!(self.phase, Phase::Opening { .. } | Phase::Claiming { .. })
+        matches!(self.phase, Phase::Opening { .. } | Phase::Claiming)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
-            Phase::Opening { deadline } | Phase::Claiming { deadline } => Some(deadline),
+            Phase::Opening { deadline } => Some(deadline),
             Phase::PlayDue(at) => Some(at),
-            Phase::Held | Phase::Playing(_) | Phase::Body(_) => None,
+            Phase::Held | Phase::Claiming | Phase::Playing(_) | Phase::Body(_) => None,
         };
         [own, self.stat.due()].into_iter().flatten().min()
     }
@@ -66,7 +64,7 @@ impl Attempt {
     pub(super) fn check_invariants(&self) {
         let is_opened = match self.phase {
             Phase::Held | Phase::Opening { .. } => false,
-            Phase::Claiming { .. } | Phase::PlayDue(_) | Phase::Playing(_) | Phase::Body(_) => true,
+            Phase::Claiming | Phase::PlayDue(_) | Phase::Playing(_) | Phase::Body(_) => true,
         };
         assert_eq!(self.opened.is_some(), is_opened, "{:?}", self.phase);
     }

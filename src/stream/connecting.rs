@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::Adoption;
 use super::Session;
 use super::State;
 use super::attempt::Attempt;
@@ -25,7 +26,6 @@ use crate::base::time::Instant;
 
 /// The driver answers an open within START_TIMEOUT; past this it never will.
 const OPEN_MARGIN: Duration = Duration::from_secs(10);
-const CLAIM_MAX: Duration = Duration::from_secs(10);
 /// A warm engine has given its first byte by then, and need not be asked how it is.
 const FIRST_STAT_AFTER: Duration = Duration::from_secs(1);
 
@@ -41,13 +41,9 @@ impl Session {
             Phase::Opening { deadline } if deadline <= now => {
                 self.on_open_failed(attempt.generation, &Failure::Silent, now);
             }
-            // Nobody contradicts: it is ours.
-            Phase::Claiming { deadline } if deadline <= now => {
-                self.on_claimed(attempt.generation, now);
-            }
             Phase::PlayDue(at) if at <= now => self.play(),
             Phase::Opening { .. }
-            | Phase::Claiming { .. }
+            | Phase::Claiming
             | Phase::PlayDue(_)
             | Phase::Playing(_)
             | Phase::Body(_) => {}
@@ -98,7 +94,7 @@ impl Session {
             return self.begin_play(now);
         }
         if let Some(attempt) = &mut self.attempt {
-            attempt.phase = Phase::Claiming { deadline: now + CLAIM_MAX };
+            attempt.phase = Phase::Claiming;
         }
         self.emit(Output::Claim { generation, engine, infohash: claimed });
     }
@@ -179,8 +175,24 @@ impl Session {
 
     fn claiming(&mut self, generation: Generation) -> Option<&mut Attempt> {
         self.attempt.as_mut().filter(|attempt| {
-            attempt.generation == generation && matches!(attempt.phase, Phase::Claiming { .. })
+            attempt.generation == generation && matches!(attempt.phase, Phase::Claiming)
         })
+    }
+
+    /// Whether a session of `infohash` that another stream has opened on `engine` is ours to take.
+    pub fn adoption(&self, engine: EngineId, infohash: Infohash) -> Adoption {
+        if self.ending.as_ref().is_some_and(|ending| !ending.may_revive()) {
+            return Adoption::Later;
+        }
+        let Some(attempt) = self.attempt.as_ref().filter(|a| a.engine == engine) else {
+            return Adoption::No;
+        };
+        let is_same = attempt.opened.as_ref().is_none_or(|ours| ours.infohash == infohash);
+        match attempt.phase {
+            _ if !is_same => Adoption::No,
+            Phase::Held | Phase::Opening { .. } | Phase::Claiming => Adoption::Later,
+            Phase::PlayDue(_) | Phase::Playing(_) | Phase::Body(_) => Adoption::Yes,
+        }
     }
 
     /// Another stream's open on our engine has superseded our session: the newer one is ours.

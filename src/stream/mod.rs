@@ -71,6 +71,18 @@ use crate::base::time::Instant;
 /// Timers that fire at one time must come to rest: each round disarms what it fired.
 const ROUNDS_MAX: u32 = 16;
 
+/// What the shard does with a claim to the infohash of a stream that runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Adoption {
+    /// Another engine, another content: the claimant is told to merge, and stops its own.
+    No,
+    /// The claimant's opening has superseded our session: we are fed `Adopt`.
+    Yes,
+    /// Being opened or ended on that engine: the claim is kept and asked about again when the
+    /// session has said something. After `Ended` it goes back to the directory.
+    Later,
+}
+
 pub struct Session {
     infohash: Infohash,
     target: Target,

@@ -6,6 +6,7 @@ use super::Script;
 use super::infohash;
 use super::opened;
 use crate::base::ids::Generation;
+use crate::stream::Adoption;
 use crate::stream::CloseReason;
 use crate::stream::Input;
 use crate::stream::Opened;
@@ -116,4 +117,23 @@ fn an_offer_that_is_not_ours_is_stopped() {
     assert_eq!(script.session.state(), State::Active);
     script.stop_done(stop);
     assert!(script.has(&Output::Release { reservation: 77 }));
+}
+
+#[test]
+fn a_claim_is_kept_while_the_outcome_of_ours_is_open() {
+    let mut script = Script::new();
+    assert_eq!(script.session.adoption(A, infohash(1)), Adoption::No, "no engine yet");
+    let generation = script.grant(A);
+    assert_eq!(script.session.adoption(A, infohash(1)), Adoption::Later);
+    assert_eq!(script.session.adoption(B, infohash(1)), Adoption::No);
+    script.feed(Input::Opened { generation, opened: opened(A) });
+    assert_eq!(script.session.adoption(A, infohash(1)), Adoption::Yes);
+    assert_eq!(script.session.adoption(A, infohash(9)), Adoption::No, "another content");
+    script.feed(Input::Drain);
+    assert_eq!(script.session.adoption(A, infohash(1)), Adoption::Later);
+    assert_eq!(script.session.adoption(B, infohash(1)), Adoption::Later);
+
+    let (script, _) = claiming();
+    assert_eq!(script.session.adoption(A, infohash(9)), Adoption::Later);
+    assert_eq!(script.session.adoption(A, infohash(1)), Adoption::No);
 }
