@@ -121,6 +121,29 @@ impl Signal {
         })
         .await;
     }
+
+    /// Until a notification, or until `at`, whichever is first.
+    pub async fn wait_until(&self, at: Instant) {
+        if at == Instant::NEVER {
+            return self.wait().await;
+        }
+        // Which of the two it was does not matter: the caller looks at everything anyway.
+        let _ = monoio::time::timeout(at.since(time::now()), self.wait()).await;
+    }
+}
+
+/// Lets every other ready task of this thread run once. Not for a runtime's main future, which
+/// monoio polls before it looks at the sockets.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]

@@ -69,6 +69,8 @@ pub struct Writer {
     /// The sequence of the first live slab; the first byte of the ring lies in it.
     first_live: u64,
     live: VecDeque<Slab>,
+    /// Taken by [`Writer::reserve`], not yet part of the ring.
+    ahead: VecDeque<Slab>,
     condemned: VecDeque<Condemned>,
     access_written: u64,
     access_last: Option<(u64, u64)>,
@@ -112,6 +114,7 @@ impl Writer {
             written: 0,
             first_live: 0,
             live: VecDeque::new(),
+            ahead: VecDeque::new(),
             condemned: VecDeque::new(),
             access_written: 0,
             access_last: None,
@@ -143,7 +146,7 @@ impl Writer {
 
     /// Memory held, condemned slabs included.
     pub fn held_bytes(&self) -> u64 {
-        (self.live.len() + self.condemned.len()) as u64 * self.slab_bytes
+        (self.live.len() + self.ahead.len() + self.condemned.len()) as u64 * self.slab_bytes
     }
 
     pub fn cap_bytes(&self) -> u64 {
@@ -166,6 +169,21 @@ impl Writer {
         }
         self.check_invariants();
         Ok(())
+    }
+
+    /// Takes the slabs that the next `bytes` need, so that appending them cannot fail. False: the
+    /// ring is full for now.
+    pub fn reserve(&mut self, bytes: usize, cache: &mut SlabCache) -> bool {
+        assert!(!self.closing, "a closing ring takes no more");
+        loop {
+            let end = (self.first_live + self.live.len() as u64) * self.slab_bytes;
+            let room = end - self.written + self.ahead.len() as u64 * self.slab_bytes;
+            if room >= bytes as u64 {
+                return true;
+            }
+            let Some(slab) = self.next_slab(cache) else { return false };
+            self.ahead.push_back(slab);
+        }
     }
 
     /// Visible with the next commit that covers it, or with the next commit when its offset is
@@ -248,6 +266,7 @@ impl Writer {
     #[expect(clippy::result_large_err, reason = "once in the life of a stream")]
     pub fn close(mut self, cache: &mut SlabCache) -> Result<(), Self> {
         self.end();
+        self.ahead.drain(..).for_each(|slab| cache.give(slab));
         self.retire_all();
         self.sweep(cache);
         self.check_invariants();
@@ -260,7 +279,10 @@ impl Writer {
         if self.written < end {
             return Some((end - self.written) as usize);
         }
-        let slab = self.next_slab(cache)?;
+        let slab = match self.ahead.pop_front() {
+            Some(slab) => slab,
+            None => self.next_slab(cache)?,
+        };
         self.ring.table.set(self.first_live + self.live.len() as u64, slab.number());
         self.live.push_back(slab);
         Some(self.slab_bytes as usize)
@@ -268,7 +290,8 @@ impl Writer {
 
     /// Rule 4: another slab, else the own tail early, else none.
     fn next_slab(&mut self, cache: &mut SlabCache) -> Option<Slab> {
-        let over = (self.live.len() as u64 + 1).saturating_sub(self.cap_slabs);
+        let taken = (self.live.len() + self.ahead.len()) as u64;
+        let over = (taken + 1).saturating_sub(self.cap_slabs);
         self.retire(over.min(self.retirable()), cache);
         if self.over_stop() {
             self.sweep(cache);
@@ -276,7 +299,7 @@ impl Writer {
         if self.over_stop() || self.table_is_full() {
             return None;
         }
-        let spare = self.live.len() >= self.promise.slabs() as usize;
+        let spare = taken >= u64::from(self.promise.slabs());
         if let Some(slab) = cache.take(spare) {
             return Some(slab);
         }
@@ -295,7 +318,8 @@ impl Writer {
     /// The table's entry of the next slab is still that of a slab somebody may look up.
     fn table_is_full(&self) -> bool {
         let oldest = self.condemned.front().map_or(self.first_live, |c| c.sequence);
-        self.first_live + self.live.len() as u64 - oldest >= self.ring.table.len()
+        let taken = (self.live.len() + self.ahead.len()) as u64;
+        self.first_live + taken - oldest >= self.ring.table.len()
     }
 
     /// Live slabs wholly below head, the last one excepted.
@@ -416,6 +440,7 @@ impl Drop for Writer {
         self.retire_all();
         let lowest_pin = self.ring.lowest_pin();
         let arena = self.arena;
+        self.ahead.drain(..).for_each(|slab| arena.give(slab));
         self.release_below(lowest_pin, &mut |slab| arena.give(slab));
         for Condemned { slab, .. } in self.condemned.drain(..) {
             self.arena.lose(slab);

@@ -74,6 +74,11 @@ impl Conn {
         }
     }
 
+    /// Until something is there to be received, an end or an error included.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.source.readable().await
+    }
+
     /// Receives once without waiting; `WouldBlock` when there is nothing.
     pub fn try_recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {

@@ -159,6 +159,29 @@ fn without_any_slab_the_ring_is_full_and_goes_on_later() {
 }
 
 #[test]
+fn what_was_reserved_cannot_fail_and_goes_back_unused() {
+    let mut f = fixture(16, 4, 100);
+    assert!(f.writer.reserve(3 * SLAB as usize - 1, &mut f.cache));
+    assert!(f.writer.reserve(SLAB as usize, &mut f.cache), "already there");
+    assert_eq!(f.writer.held_bytes(), 3 * SLAB);
+    let mut reader = f.reader(0);
+    f.append(3).unwrap();
+    let pinned = reader.turn(Some(0)).pin(0, 1);
+    assert!(f.writer.reserve(12 * SLAB as usize, &mut f.cache));
+    f.append(12).unwrap();
+    assert!(!f.writer.reserve(1, &mut f.cache), "everything is taken, the oldest is read");
+    reader.done(pinned);
+    assert!(f.writer.reserve(2 * SLAB as usize, &mut f.cache));
+    let bytes = packets_at(f.writer.written(), 6);
+    f.writer.append(&bytes, &mut f.cache).unwrap();
+    drop(reader);
+    let Fixture { arena, writer, mut cache } = f;
+    assert!(writer.close(&mut cache).is_ok());
+    drop(cache);
+    assert_eq!(arena.slabs_free(), arena.slabs_total());
+}
+
+#[test]
 fn a_part_fits() {
     let mut f = fixture(16, 4, 100);
     let mut reader = f.reader(0);
