@@ -7,4 +7,5 @@
 pub mod orchestrator;
 pub mod pool;
 pub mod reply;
+pub mod request;
 pub mod spec;

@@ -203,7 +203,7 @@ impl Engine {
             }
             Failure::Content(_)
             | Failure::Superseded
-            | Failure::SessionGone
+            | Failure::SessionGone(_)
             | Failure::Prebuffering(_)
             | Failure::Forbidden
             | Failure::MalformedHead => (Transition::Changed, None),

@@ -28,7 +28,7 @@ pub enum Failure {
     /// Somebody else opened the same content on this engine.
     Superseded,
     /// The session expired, was stopped, or the engine was restarted.
-    SessionGone,
+    SessionGone(String),
     /// Not yet: the same playback URL is worth asking again.
     Prebuffering(String),
     /// The engine's licence does not allow it.
@@ -53,7 +53,7 @@ impl Failure {
         let lower = text.to_ascii_lowercase();
         let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
         if has(&["unknown playback session"]) {
-            Self::SessionGone
+            Self::SessionGone(clean(text))
         } else if has(&["got newer download"]) {
             Self::Superseded
         } else if has(&["premium", "subscri", "activat", "missing_option", "missing option"]) {
@@ -72,7 +72,7 @@ impl Failure {
         match self {
             Self::Content(_) => "content",
             Self::Superseded => "superseded",
-            Self::SessionGone => "session_gone",
+            Self::SessionGone(_) => "session_gone",
             Self::Prebuffering(_) => "prebuffering",
             Self::Premium(_) => "premium",
             Self::Forbidden => "forbidden",
@@ -89,7 +89,7 @@ impl Failure {
         let retry = match self {
             Self::Content(_) | Self::Premium(_) => Retry::Never,
             Self::Refused | Self::Silent => Retry::Now,
-            Self::SessionGone | Self::Cut | Self::Other(_) => Retry::After(REOPEN_AFTER),
+            Self::SessionGone(_) | Self::Cut | Self::Other(_) => Retry::After(REOPEN_AFTER),
             Self::Superseded | Self::Forbidden | Self::MalformedHead => {
                 Retry::After(TAKEOVER_AFTER)
             }
@@ -109,7 +109,7 @@ impl Failure {
             | Self::Other(_) => true,
             Self::Content(_)
             | Self::Superseded
-            | Self::SessionGone
+            | Self::SessionGone(_)
             | Self::Prebuffering(_)
             | Self::Forbidden => false,
         }
@@ -129,11 +129,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Content(text)
+            | Self::SessionGone(text)
             | Self::Prebuffering(text)
             | Self::Premium(text)
             | Self::Other(text) => text,
             Self::Superseded => "got newer download",
-            Self::SessionGone => "unknown playback session id",
             Self::Forbidden => "403 on playback: another player took the session over",
             Self::Refused => "connection refused",
             Self::Silent => "no answer in time",

@@ -4,13 +4,35 @@
 //! are reduced to a path on the engine that was asked, texts are cut and escaped.
 
 mod failure;
+mod json;
+mod open;
+mod playback;
+mod service;
+mod stat;
 
 pub use failure::Failure;
 pub use failure::TEXT_BYTES_MAX;
 pub use failure::clean;
+pub use open::Live;
+pub use open::OpenReply;
+pub use open::open;
+pub use playback::Hop;
+pub use playback::REDIRECTS_MAX;
+pub use playback::REJECTION_BYTES_MAX;
+pub use playback::bad_head;
+pub use playback::playback_head;
+pub use playback::rejected;
+pub use service::MediaFiles;
+pub use service::Status;
+pub use service::command;
+pub use service::engine_status;
+pub use service::media_files;
+pub use stat::StatReply;
+pub use stat::StatStatus;
+pub use stat::stat;
 
-/// What `get_status` says.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Status {
-    pub version: Option<String>,
-}
+/// The caller reads no more of a JSON reply.
+pub const REPLY_BYTES_MAX: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;
