@@ -10,6 +10,7 @@
 use super::sync::AtomicU64;
 use super::sync::Ordering;
 use super::sync::fence;
+use crate::ts::psi::PsiCounters;
 use crossbeam_utils::CachePadded;
 
 /// Random access points: at two a second (the most that the scanner gives without video), 8 min.
@@ -33,6 +34,20 @@ pub struct Access {
 }
 
 impl Access {
+    /// The counters in the scanner's form: PAT, then PMTs.
+    pub fn psi_counters(&self) -> PsiCounters {
+        let mut counters = PsiCounters::default();
+        for (index, cc) in std::iter::once(self.pat_cc).chain(self.pmt_cc).enumerate() {
+            counters.set(index, cc);
+        }
+        counters
+    }
+
+    pub fn with_psi_counters(self, counters: PsiCounters) -> Self {
+        let pmt_cc = std::array::from_fn(|index| counters.get(index + 1));
+        Self { pat_cc: counters.get(0), pmt_cc, ..self }
+    }
+
     pub(super) fn to_words(self) -> [u64; 4] {
         let psi = u64::from(self.psi_version) << 8 | u64::from(self.pat_cc);
         [self.offset, self.media_us, psi, u64::from_le_bytes(self.pmt_cc)]

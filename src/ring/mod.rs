@@ -99,6 +99,3 @@ pub use turn::Turn;
 pub use writer::RingFull;
 pub use writer::Tended;
 pub use writer::Writer;
-
-/// The tables of a stream: the name under which the ring keeps them, until `ts` brings its own.
-pub struct Psi;

@@ -17,7 +17,7 @@ use super::sync::Mutex;
 use super::sync::Ordering;
 use super::sync::fence;
 use super::sync::lock;
-use crate::ring::Psi;
+use crate::ts::psi::Psi;
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use super::reader::Pinned;
 use super::reader::Reader;
 use super::shared::Ring;
 use super::shared::UNPINNED;
-use crate::ring::Psi;
+use crate::ts::psi::Psi;
 use std::cell::Cell;
 use std::sync::Arc;
 

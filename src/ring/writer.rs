@@ -18,7 +18,7 @@ use super::index::PsiPacket;
 use super::shared::Ring;
 use super::sync::Ordering;
 use crate::base::sizes::PACKET_BYTES;
-use crate::ring::Psi;
+use crate::ts::psi::Psi;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::marker::PhantomData;

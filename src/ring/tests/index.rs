@@ -46,14 +46,19 @@ fn at(packet: u64) -> u64 {
 
 #[test]
 fn words_carry_everything() {
-    let access = Access {
+    let large = Access {
         offset: at(1 << 40),
         media_us: u64::MAX,
         psi_version: u32::MAX,
         pat_cc: 255,
         pmt_cc: [255, 0, 1, 2, 3, 4, 5, 254],
     };
-    assert_eq!(Access::from_words(access.to_words()), access);
+    assert_eq!(Access::from_words(large.to_words()), large);
+    let small = access(at(1), 5);
+    assert_eq!(small.psi_counters().get(0), 15);
+    assert_eq!(small.psi_counters().get(8), 8);
+    let blank = Access { pat_cc: 0, pmt_cc: [0; 8], ..small };
+    assert_eq!(blank.with_psi_counters(small.psi_counters()), small);
     let packet = PsiPacket { offset: at(7), pid: 0x1FFF, cc: 15 };
     assert_eq!(PsiPacket::from_words(packet.to_words()), packet);
 }

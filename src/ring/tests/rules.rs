@@ -5,11 +5,15 @@ use super::check_bytes;
 use super::packets_at;
 use super::small_arena;
 use crate::ring::Arena;
-use crate::ring::Psi;
 use crate::ring::Reader;
 use crate::ring::RingFull;
 use crate::ring::SlabCache;
 use crate::ring::Writer;
+use crate::ts::Packet;
+use crate::ts::psi::Psi;
+use crate::ts::psi::PsiTracker;
+use crate::ts::psi::crc32;
+use crate::ts::psi::packetise;
 use std::sync::Arc;
 
 const SLAB_PACKETS: usize = 4;
@@ -302,7 +306,7 @@ fn a_pinned_of_another_reader_is_our_bug() {
 #[test]
 fn sixteen_versions_of_the_tables_are_kept() {
     let mut f = fixture(16, 4, 4);
-    let psi = Arc::new(psi());
+    let psi = psi();
     for version in 1..=20 {
         f.writer.set_psi(version, Arc::clone(&psi));
     }
@@ -313,6 +317,16 @@ fn sixteen_versions_of_the_tables_are_kept() {
     assert_eq!(Arc::strong_count(&psi), 17);
 }
 
-fn psi() -> Psi {
-    Psi
+/// One program with one stream.
+fn psi() -> Arc<Psi> {
+    let mut tracker = PsiTracker::new();
+    let pat = [0x00, 0xB0, 13, 0, 1, 0xC1, 0, 0, 0, 1, 0xF0, 0x00];
+    let pmt = [0x02, 0xB0, 18, 0, 1, 0xC1, 0, 0, 0xE1, 0x00, 0xF0, 0, 0x1B, 0xE1, 0x00, 0xF0, 0];
+    for (pid, section) in [(0, &pat[..]), (0x1000, &pmt[..])] {
+        let section = [section, &crc32(section).to_be_bytes()].concat();
+        let mut packets = Vec::new();
+        packetise(&mut packets, pid, &section);
+        tracker.push(Packet::new(&packets[0]).unwrap());
+    }
+    Arc::clone(tracker.psi().unwrap())
 }
