@@ -53,7 +53,7 @@ counters! {
     playbacks "requests of /ace/r"
     contents "requests of /content that got a stream"
     second_readers "requests of /content that met another reader"
-    bytes_written "body bytes accepted by the sockets of readers"
+    bytes_written "payload bytes accepted by the sockets of readers, chunk by chunk"
     window_jumps "readers moved because they fell out of the live window"
     stats "/ace/stat requests"
     commands "/ace/cmd requests, stops included"

@@ -238,6 +238,12 @@ impl Knobs {
         Some(value)
     }
 
+    /// One use of a counted setting, others left out.
+    pub(crate) fn take_counted(&mut self, knob: Knob, channel: Option<&str>) -> Option<Value> {
+        let at = self.find(knob, channel, true)?;
+        self.settings[at].left.and_then(|_| self.take(knob, channel))
+    }
+
     /// What is set for a channel without counting, counted settings left out.
     pub(crate) fn peek(&self, knob: Knob, channel: Option<&str>) -> Option<Value> {
         self.find(knob, channel, false).map(|at| self.settings[at].value.clone())

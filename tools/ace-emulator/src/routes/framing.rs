@@ -12,6 +12,7 @@ use crate::conn::Interrupt;
 use crate::engine::Engine;
 use crate::knobs::Knob;
 use crate::knobs::Knobs;
+use crate::knobs::Value;
 use crate::prng::Prng;
 use crate::session::Progress;
 
@@ -36,7 +37,8 @@ pub(crate) struct Plan {
     flip_at: Option<u64>,
     /// Where the body ends, and how.
     last: Option<(u64, End)>,
-    pub(crate) starve_after: Option<u64>,
+    /// A counted `starve_after_bytes`; the others are looked at while the body goes on.
+    starve_after: Option<u64>,
 }
 
 impl Plan {
@@ -71,7 +73,10 @@ impl Plan {
             misaligned_bytes: knobs.take_number(Knob::MisalignedBytes, channel),
             flip_at: knobs.take_offset(Knob::FlipBitAtBytes, channel),
             last,
-            starve_after: knobs.take_offset(Knob::StarveAfterBytes, channel),
+            starve_after: match knobs.take_counted(Knob::StarveAfterBytes, channel) {
+                Some(Value::Number(bytes)) => Some(bytes),
+                Some(Value::Flag(_) | Value::Text(_)) | None => None,
+            },
         }
     }
 }
@@ -171,19 +176,15 @@ impl<'a> BodyWriter<'a> {
         }
         let whole = if ends == Some(End::Finished) { payload.len() } else { chunk.len() };
         let framed = self.frame(payload, whole, ends.is_none() || ends == Some(End::Finished));
-        let (progress, counting) = (&self.progress, &self.engine.counting);
-        let conn = self.conn;
-        let accepted = |bytes: usize| {
-            progress.touch();
-            progress.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            counting.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
-        };
         let write_bytes =
             if self.plan.write_bytes == 0 { framed.len() } else { self.plan.write_bytes };
         for part in framed.chunks(write_bytes.max(1)) {
-            conn.write_all(part, accepted)?;
+            self.conn.write_all(part, |_| self.progress.touch())?;
         }
-        self.sent_bytes += payload.len() as u64;
+        let sent = payload.len() as u64;
+        self.sent_bytes += sent;
+        self.progress.bytes.fetch_add(sent, Ordering::Relaxed);
+        self.engine.counting.bytes_written.fetch_add(sent, Ordering::Relaxed);
         ends.map_or(Ok(()), |end| Err(Interrupt::Ended(end)))
     }
 
