@@ -326,7 +326,7 @@ fn psi() -> Arc<Psi> {
         let section = [section, &crc32(section).to_be_bytes()].concat();
         let mut packets = Vec::new();
         packetise(&mut packets, pid, &section);
-        tracker.push(Packet::new(&packets[0]).unwrap());
+        tracker.push(Packet::new(&packets[0]).expect("a packet"));
     }
-    Arc::clone(tracker.psi().unwrap())
+    Arc::clone(tracker.psi().expect("a whole set"))
 }
