@@ -210,8 +210,9 @@ impl Bridge {
         }
     }
 
-    /// Steps that make no whole table are repeats of its last packet, which without its first is
-    /// passed over; they come first so that what ends is a whole table.
+    /// Steps that make no whole table are repeats of its first packet: each begins the table anew,
+    /// so that a table which the jump cut is dropped, never mended with packets of another. They
+    /// come first so that what ends is a whole table.
     fn write(&self, out: &mut Vec<u8>, pid: u16, table: &[[u8; PACKET_BYTES]]) {
         let mut cc = self.first_cc;
         let mut packets = self.packets;
@@ -219,7 +220,7 @@ impl Bridge {
             out.extend_from_slice(&mark(pid, mark_cc));
             packets -= 1;
         }
-        let fillers = table.iter().rev().take(1).cycle().take(packets % table.len());
+        let fillers = table.iter().take(1).cycle().take(packets % table.len());
         let tables = table.iter().cycle().take(packets - packets % table.len());
         for packet in fillers.chain(tables) {
             push_with_cc(out, packet, cc);

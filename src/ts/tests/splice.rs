@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use crate::ts::packet::Packet;
 use crate::ts::packet::Packets;
 use crate::ts::packet::mark;
 use crate::ts::psi::Psi;
 use crate::ts::psi::PsiTracker;
+use crate::ts::psi::SectionAssembler;
 use crate::ts::splice::*;
 use crate::ts::tests::generator::AUDIO_PID;
 use crate::ts::tests::generator::Generator;
@@ -79,6 +81,29 @@ fn a_table_that_does_not_fit_is_marked_or_left_out() {
         let count = Packets::new_checked(&out).unwrap().len();
         assert!(count <= packets_max);
         assert_eq!(count, expected, "of {packets_max}");
+    }
+}
+
+#[test]
+fn a_table_that_the_jump_cut_is_not_mended_with_another() {
+    let psi = psi(2);
+    for next in 0..16 {
+        let mut sections = SectionAssembler::new();
+        let mut cut = psi.table(PMT_PID)[0];
+        // Other content, the same length: its second packet is missing.
+        cut[100] ^= 0xFF;
+        cut[3] = cut[3] & 0xF0 | 9;
+        sections.push(Packet::new(&cut).unwrap(), &mut |_| panic!("half a table"));
+        let mut out = Vec::new();
+        let step = PsiStep { last_sent: Some(9), next: Some(next) };
+        write_psi_stepped(&mut out, &psi, 64, &mut |_| step);
+        let mut count = 0;
+        let packets = Packets::new_checked(&out).unwrap();
+        for packet in packets.iter().filter(|packet| packet.pid() == PMT_PID) {
+            sections.push(packet, &mut |_| count += 1);
+        }
+        assert!(count > 0);
+        assert_eq!(sections.bad_sections(), 0, "next {next}");
     }
 }
 
