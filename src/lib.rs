@@ -24,3 +24,4 @@ pub mod registry;
 pub mod ring;
 pub mod stream;
 pub mod ts;
+pub mod viewer;

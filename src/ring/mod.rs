@@ -99,3 +99,6 @@ pub use turn::Turn;
 pub use writer::RingFull;
 pub use writer::Tended;
 pub use writer::Writer;
+
+#[cfg(all(test, not(ringcast_loom)))]
+pub(crate) use tests::small_arena;

@@ -12,7 +12,7 @@ use super::arena::Layout;
 pub(super) const PACKET: usize = 188;
 
 /// An arena with tiny slabs, so that a test laps often.
-pub(super) fn small_arena(slab_packets: usize, slabs_total: u32) -> &'static Arena {
+pub(crate) fn small_arena(slab_packets: usize, slabs_total: u32) -> &'static Arena {
     let layout =
         Layout { slab_bytes: slab_packets * PACKET, slabs_total, slabs_per_region: slabs_total };
     Arena::build(layout, 4_096).expect("address space")
