@@ -3,9 +3,12 @@
 //!
 //! Nothing here does I/O; a malformed message is an error value that names its reason.
 
+pub mod addr;
 pub mod body;
+pub mod forwarded;
 pub mod head;
 pub mod render;
+pub mod token;
 pub mod uri;
 
 #[cfg(test)]

@@ -56,6 +56,8 @@ pub struct AccessPoint {
 pub enum Event {
     /// Reported when it is decided, which may be some packets after its offset.
     RandomAccess(AccessPoint),
+    /// A payload packet of the PAT or of a PMT, reported before what it changes.
+    PsiPacket { offset: u64, pid: u16, cc: u8 },
     /// From the packet at `offset` on the tables are those of `version`.
     PsiChanged { offset: u64, version: u32 },
     /// The clock references at `offset` are of another time base than those before.

@@ -303,6 +303,7 @@ impl Scanner {
     }
 
     fn on_tables(&mut self, packet: Packet<'_>, offset: u64, sink: &mut impl FnMut(Event)) {
+        sink(Event::PsiPacket { offset, pid: packet.pid(), cc: packet.cc() });
         let version = self.tables.version();
         if !self.tables.push(packet) {
             return;

@@ -36,7 +36,7 @@ fn points(generator: &Generator) -> Vec<(u64, AccessKind)> {
 fn points_of(events: &[Event]) -> impl Iterator<Item = AccessPoint> {
     events.iter().filter_map(|event| match event {
         Event::RandomAccess(point) => Some(*point),
-        Event::PsiChanged { .. } | Event::ClockJump { .. } => None,
+        Event::PsiPacket { .. } | Event::PsiChanged { .. } | Event::ClockJump { .. } => None,
     })
 }
 
@@ -161,6 +161,8 @@ fn an_access_point_names_its_tables_and_counters() {
     let second = generator.pes(VIDEO_PID, start, &keyframe(500));
     let (events, scanner) = scan(&generator);
     assert!(events.contains(&Event::PsiChanged { offset: change_at, version: 2 }));
+    assert_eq!(events[0], Event::PsiPacket { offset: 0, pid: 0, cc: 0 });
+    assert!(events.contains(&Event::PsiPacket { offset: change_at, pid: PMT_PID, cc: 2 }));
     let found: Vec<AccessPoint> = points_of(&events).collect();
     assert_eq!(found.len(), 2);
     let [one, two] = [found[0], found[1]];
