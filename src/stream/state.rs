@@ -20,6 +20,18 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 9] = [
+        Self::Initializing,
+        Self::Connecting,
+        Self::Buffering,
+        Self::Active,
+        Self::Stalled,
+        Self::Switching,
+        Self::Draining,
+        Self::Stopped,
+        Self::Error,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Initializing => "initializing",

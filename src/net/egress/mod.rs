@@ -34,6 +34,7 @@ use self::uring::Uring;
 pub(super) use self::uring::probe as probe_ring;
 use crate::net::sock;
 use crate::net::sock::TcpInfo;
+use crate::ring::Pinned;
 
 /// Bytes that may be lent to the kernel.
 ///
@@ -43,6 +44,18 @@ use crate::net::sock::TcpInfo;
 pub unsafe trait Payload: 'static {
     fn as_slice(&self) -> &[u8];
 }
+
+// SAFETY: a `Pinned` stands for bytes below a ring's head, which are never written again, in a slab
+// that the owner neither reuses nor gives back before `Reader::done` has taken the `Pinned`; the
+// arena's mapping lives as long as the process. Moving it moves a pointer, not the bytes.
+unsafe impl Payload for Pinned {
+    fn as_slice(&self) -> &[u8] {
+        Pinned::as_slice(self)
+    }
+}
+
+/// The egress of a shard: it sends ranges of rings.
+pub type RingEgress = Egress<Pinned>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Driver {
