@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::scalar;
 use super::value::Value;
+use crate::engine::spec::Spec;
+use crate::engine::spec::parse_many;
 
 /// Items of a list setting, and bytes of one item.
 const ITEMS_MAX: usize = 1_024;
@@ -220,7 +222,10 @@ impl Kind {
     }
 
     fn read_list(self, items: &[String]) -> Result<Value, String> {
-        let parts: Vec<String> = items.iter().flat_map(|item| self.split(item)).collect();
+        if self == Self::Engines {
+            return read_engines(items);
+        }
+        let parts: Vec<String> = items.iter().flat_map(|item| split(item)).collect();
         if parts.len() > ITEMS_MAX {
             return Err("too long".to_owned());
         }
@@ -235,37 +240,40 @@ impl Kind {
         }
         Ok(Value::List(parts))
     }
+}
 
-    /// Lists in one text are separated by blanks or commas; a comma that begins an option of an
-    /// engine belongs to that engine.
-    fn split(self, text: &str) -> Vec<String> {
-        let mut parts: Vec<String> = Vec::new();
-        for word in text.split_whitespace() {
-            for (index, part) in word.split(',').enumerate() {
-                if self == Self::Engines
-                    && index > 0
-                    && is_engine_option(part)
-                    && let Some(engine) = parts.last_mut()
-                {
-                    engine.push(',');
-                    engine.push_str(part);
-                    continue;
-                }
-                if !part.is_empty() {
-                    parts.push(part.to_owned());
-                }
-            }
-        }
-        parts
-    }
+/// Lists in one text are separated by blanks or commas.
+fn split(text: &str) -> impl Iterator<Item = String> {
+    let separator = |character: char| character.is_whitespace() || character == ',';
+    text.split(separator).filter(|part| !part.is_empty()).map(str::to_owned)
 }
 
 fn is_nothing(text: &str) -> bool {
     text.eq_ignore_ascii_case("off") || text.eq_ignore_ascii_case("none")
 }
 
-fn is_engine_option(part: &str) -> bool {
-    part == "forwarded" || part.starts_with("name=") || part.starts_with("max=")
+fn read_engines(items: &[String]) -> Result<Value, String> {
+    if matches!(items, [only] if is_nothing(only.trim())) {
+        return Ok(Value::Engines(Vec::new()));
+    }
+    let mut engines: Vec<Spec> = Vec::new();
+    for item in items {
+        let specs = parse_many(item).map_err(|error| {
+            // Its last words name the accepted forms, as ours will.
+            let text = error.to_string();
+            text.split("; accepted").next().unwrap_or_default().to_owned()
+        })?;
+        for spec in specs {
+            if engines.contains(&spec) {
+                return Err(format!("\"{spec}\" is there twice"));
+            }
+            engines.push(spec);
+        }
+    }
+    if engines.len() > ITEMS_MAX {
+        return Err("too long".to_owned());
+    }
+    Ok(Value::Engines(engines))
 }
 
 fn within<T: PartialOrd>(value: T, min: T, max: T) -> Result<T, String> {

@@ -24,6 +24,7 @@ use super::settings::Settings;
 use super::table::Key;
 use super::table::rows;
 use super::value::Value;
+use crate::engine::spec::Spec;
 
 /// Tokens for a whole company are a few KiB.
 const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
@@ -212,6 +213,10 @@ impl Values {
 
     pub fn list(&self, key: Key) -> &[String] {
         if let Value::List(items) = self.value(key) { items } else { &[] }
+    }
+
+    pub fn engines(&self) -> &[Spec] {
+        if let Value::Engines(engines) = self.value(Key::Engines) { engines } else { &[] }
     }
 
     pub fn addresses(&self, key: Key) -> &[std::net::SocketAddr] {

@@ -14,6 +14,7 @@ use super::facts::Facts;
 use super::load::Values;
 use super::table::Key;
 use crate::admin::hygiene::AddressMode;
+use crate::engine::spec::Spec;
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -96,8 +97,8 @@ pub struct Settings {
     pub channels_only: bool,
     pub channels: Vec<Channel>,
 
-    /// SPECs, in the order given.
-    pub engines: Vec<String>,
+    /// In the order given.
+    pub engines: Vec<Spec>,
     pub max_streams_per_engine: Option<u32>,
     pub hedge_after: Option<Duration>,
 
@@ -199,7 +200,7 @@ impl Settings {
             max_viewers_per_ip: limit(values, Key::MaxViewersPerIp),
             max_starts_per_ip: max_starts_per_ip(values, &allow),
             allow,
-            engines: values.list(Key::Engines).to_vec(),
+            engines: values.engines().to_vec(),
             shards,
             pin: pin(values, facts, shards),
             memory_bytes: values.number(Key::Memory).unwrap_or_else(|| facts.memory_auto_bytes()),
@@ -241,7 +242,7 @@ fn limit(values: &Values, key: Key) -> Option<u32> {
 
 fn max_viewers(values: &Values, facts: &Facts) -> Option<u32> {
     match values.word(Key::MaxViewers) {
-        Some(_) => Some(facts.viewers_auto(values.list(Key::Engines).len())),
+        Some(_) => Some(facts.viewers_auto(values.engines().len())),
         None => limit(values, Key::MaxViewers),
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::scalar;
+use crate::engine::spec::Spec;
 
 /// What one setting is. Having one tells you that it is within the range of its row.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,7 @@ pub enum Value {
     Text(String),
     List(Vec<String>),
     Addresses(Vec<SocketAddr>),
+    Engines(Vec<Spec>),
 }
 
 impl Value {
@@ -39,12 +41,17 @@ impl Value {
             Self::Count(count) => (count.to_string(), ""),
             Self::Factor(factor) => (factor.to_string(), "x"),
             Self::Text(text) => (text.clone(), ""),
-            Self::List(items) if items.is_empty() => (off.to_owned(), ""),
-            Self::List(items) => (items.join(" "), ""),
-            Self::Addresses(addresses) => {
-                let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                (texts.join(" "), "")
-            }
+            Self::List(items) => joined(items, off),
+            Self::Addresses(addresses) => joined(addresses, off),
+            Self::Engines(engines) => joined(engines, off),
         }
     }
+}
+
+fn joined<T: ToString>(items: &[T], off: &'static str) -> (String, &'static str) {
+    if items.is_empty() {
+        return (off.to_owned(), "");
+    }
+    let texts: Vec<String> = items.iter().map(ToString::to_string).collect();
+    (texts.join(" "), "")
 }
