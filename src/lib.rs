@@ -15,6 +15,7 @@
 //! | 0 | `base` |
 
 pub mod admin;
+pub mod app;
 pub mod base;
 pub mod config;
 pub mod engine;

@@ -1,2 +1,7 @@
 //! The thin main: everything is in the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringcast::app::main()
+}

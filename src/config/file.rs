@@ -4,7 +4,6 @@
 //! serves both.
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::path::Path;
 
 use toml::Spanned;
@@ -19,9 +18,10 @@ use super::layers::Given;
 use super::layers::Slot;
 use super::report::Origin;
 use super::table::rows;
+use crate::net::files::read_limited;
 
 /// Ten thousand channels with long names are 3 MB.
-const FILE_BYTES_MAX: u64 = 8 << 20;
+const FILE_BYTES_MAX: usize = 8 << 20;
 
 /// What a file says. Nothing of it is checked against its row yet.
 #[derive(Debug, Default)]
@@ -33,13 +33,8 @@ pub struct Contents {
 }
 
 /// Reads a whole small file as text.
-pub fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(format!("larger than {bytes_max} bytes"));
-    }
+pub fn read_text(path: &Path, bytes_max: usize) -> Result<String, String> {
+    let bytes = read_limited(path, bytes_max).map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())
 }
 

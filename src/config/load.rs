@@ -27,7 +27,7 @@ use super::value::Value;
 use crate::engine::spec::Spec;
 
 /// Tokens for a whole company are a few KiB.
-const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
+const SECRET_FILE_BYTES_MAX: usize = 64 << 10;
 
 /// Where settings are looked for. Kept by a running server, for its reloads.
 #[derive(Clone, Debug, Default)]
@@ -108,10 +108,9 @@ fn read_file(sources: &Sources, layers: &mut Layers) -> (Vec<Channel>, Origin) {
 fn flags(sources: &Sources) -> Vec<(Slot, Given)> {
     let given = |flag: &FlagValue| {
         let row = flag.key.row();
-        let dashes =
-            if flag.from_file { format!("--{}-file", row.flag) } else { format!("--{}", row.flag) };
+        let name = if flag.from_file { row.file_flag } else { row.flag };
         let slot = Slot { row, from_file: flag.from_file };
-        (slot, Given { items: flag.items.clone(), origin: Origin::Flag(dashes) })
+        (slot, Given { items: flag.items.clone(), origin: Origin::Flag(format!("--{name}")) })
     };
     sources.flags.iter().map(given).collect()
 }

@@ -156,6 +156,7 @@ fn decided(
             let path = settings.state_dir.as_ref()?;
             Some((path.display().to_string(), "", "from the environment"))
         }
+        Key::NodeId if default => Some(("auto".to_owned(), "", "the host's name")),
         Key::Allow if default && !values.list(Key::PlayToken).is_empty() => {
             Some(("any".to_owned(), "", "a play token is set"))
         }

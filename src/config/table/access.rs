@@ -45,7 +45,7 @@ pub(super) const ROWS: &[Row] = &[
         "Tokens that players must show (?token=, Authorization: Bearer or cookie); a name shows in \
          viewers and logs",
     )
-    .secret()
+    .secret("play-token-file")
     .reload()
     .essential(),
     Row::new(
@@ -56,7 +56,7 @@ pub(super) const ROWS: &[Row] = &[
         "",
         "Tokens for the API. Without one, writes are taken from loopback only and reads are open",
     )
-    .secret()
+    .secret("api-token-file")
     .reload(),
     Row::new(
         Key::AllowUrl,

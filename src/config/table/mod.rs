@@ -132,6 +132,8 @@ pub struct Row {
     pub help: &'static str,
     /// Shown as `***`, never logged, and readable from a file (`…_FILE`).
     pub secret: bool,
+    /// The flag that names a file with the secret; empty for others.
+    pub file_flag: &'static str,
     /// Applied by a reload (SIGHUP), without a restart.
     pub reload: bool,
     /// One of the ten that matter.
@@ -158,6 +160,7 @@ impl Row {
             default_means: "",
             help,
             secret: false,
+            file_flag: "",
             reload: false,
             essential: false,
             effect: Effect::Full,
@@ -169,8 +172,9 @@ impl Row {
         self
     }
 
-    const fn secret(mut self) -> Self {
+    const fn secret(mut self, file_flag: &'static str) -> Self {
         self.secret = true;
+        self.file_flag = file_flag;
         self
     }
 
@@ -205,7 +209,7 @@ impl Row {
             ("", "") => self.nothing().to_owned(),
             ("", means) => means.to_owned(),
             (default, "") => default.to_owned(),
-            (default, means) => format!("{default}: {means}"),
+            (default, means) => format!("{default} ({means})"),
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) const REDIS_ROWS: &[Row] = &[
         "",
         "Redis or Valkey that streams and viewers are mirrored to",
     )
-    .secret()
+    .secret("redis-file")
     .essential()
     .pending(),
     Row::new(
@@ -116,7 +116,7 @@ pub(super) const ROWS: &[Row] = &[
         "",
         "Token that nodes show each other",
     )
-    .secret()
+    .secret("node-token-file")
     .pending(),
     Row::new(
         Key::NodeId,
