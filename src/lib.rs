@@ -23,6 +23,7 @@ pub mod http;
 pub mod net;
 pub mod registry;
 pub mod ring;
+pub mod router;
 pub mod stream;
 pub mod ts;
 pub mod viewer;

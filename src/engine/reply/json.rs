@@ -1,5 +1,7 @@
 //! JSON as engines write it: numbers that may be strings, flags that may be numbers, errors that
 //! may be texts, objects or a status of their own.
+//!
+//! It never fails on a member that is missing or of another type; only the whole can be no answer.
 
 use serde_json::Map;
 use serde_json::Value;

@@ -1,4 +1,7 @@
 //! The reply to getstream: what was opened, and where its body, its stat and its commands are.
+//!
+//! An [`OpenReply`] exists only with an infohash and with paths that lead to the engine that was
+//! asked; the hosts in its URLs are never used.
 
 use serde_json::Map;
 use serde_json::Value;

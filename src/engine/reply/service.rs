@@ -1,4 +1,5 @@
-//! Replies of the engine's service endpoints and of commands.
+//! Replies of the engine's service endpoints and of commands. No answer of an old build is a
+//! failure where it can be read as "unknown".
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
 //! The reply of a `stat_url`: how a session does. Every member may be missing, and the very first
-//! reply has none.
+//! reply has none; nothing here is an error but what the engine itself calls one.
 
 use serde_json::Value;
 
