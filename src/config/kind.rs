@@ -11,6 +11,9 @@ use super::scalar;
 use super::value::Value;
 use crate::engine::spec::Spec;
 use crate::engine::spec::parse_many;
+use crate::http::addr::BadCidr;
+use crate::http::addr::CidrList;
+use crate::http::token::Tokens;
 
 /// Items of a list setting, and bytes of one item.
 const ITEMS_MAX: usize = 1_024;
@@ -126,12 +129,14 @@ impl Kind {
             Self::Path => "off or a directory".to_owned(),
             Self::Addresses => "ADDRESS:PORT, [v6]:PORT or :PORT (several)".to_owned(),
             Self::Engines => "none or HOST[:PORT][,name=ID][,forwarded][,max=N], dns:NAME:PORT, \
-                 orchestrator:URL, file:PATH (several)"
+                 orchestrator:URL, file:PATH (several, separated by blanks)"
                 .to_owned(),
             Self::Allow => "private, any, or addresses and networks (10.0.0.0/8)".to_owned(),
             Self::Networks => "none or addresses and networks (10.0.0.0/8)".to_owned(),
             Self::Prefixes => "none or http:// and https:// prefixes".to_owned(),
-            Self::Tokens => "TOKEN or NAME:TOKEN (several), without blanks and commas".to_owned(),
+            Self::Tokens => {
+                "TOKEN or NAME:TOKEN (several, separated by commas), without blanks".to_owned()
+            }
         }
     }
 
@@ -225,15 +230,26 @@ impl Kind {
         if self == Self::Engines {
             return read_engines(items);
         }
+        if self == Self::Tokens {
+            let tokens = Tokens::parse(&items.join(",")).map_err(|error| error.to_string())?;
+            return Ok(Value::Tokens(tokens));
+        }
         let parts: Vec<String> = items.iter().flat_map(|item| split(item)).collect();
         if parts.len() > ITEMS_MAX {
             return Err("too long".to_owned());
         }
+        let nothing = matches!(parts.as_slice(), [only] if is_nothing(only));
         if self == Self::Addresses {
             return read_addresses(&parts);
         }
-        if self != Self::Tokens && matches!(parts.as_slice(), [only] if is_nothing(only)) {
-            return Ok(Value::List(Vec::new()));
+        if self == Self::Allow {
+            let allow = parts.join(",").parse().map_err(|error: BadCidr| error.to_string())?;
+            return Ok(Value::Allow(allow));
+        }
+        let parts = if nothing { Vec::new() } else { parts };
+        if self == Self::Networks {
+            let networks = CidrList::parse(&parts.join(",")).map_err(|error| error.to_string())?;
+            return Ok(Value::Networks(networks));
         }
         if self == Self::Prefixes {
             parts.iter().try_for_each(|prefix| check_prefix(prefix))?;

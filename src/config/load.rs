@@ -25,6 +25,9 @@ use super::table::Key;
 use super::table::rows;
 use super::value::Value;
 use crate::engine::spec::Spec;
+use crate::http::addr::AllowList;
+use crate::http::addr::CidrList;
+use crate::http::token::Tokens;
 
 /// Tokens for a whole company are a few KiB.
 const SECRET_FILE_BYTES_MAX: usize = 64 << 10;
@@ -126,8 +129,7 @@ fn value_of(layers: &mut Layers, key: Key) -> (Value, Origin) {
         }
     }
     if row.default.is_empty() {
-        let nothing = if row.kind.is_list() { Value::List(Vec::new()) } else { Value::Unset };
-        return (nothing, Origin::Default);
+        return (Value::Unset, Origin::Default);
     }
     let value = row.kind.read(&[row.default.to_owned()]).expect("a test reads every default");
     (value, Origin::Default)
@@ -212,6 +214,22 @@ impl Values {
 
     pub fn list(&self, key: Key) -> &[String] {
         if let Value::List(items) = self.value(key) { items } else { &[] }
+    }
+
+    pub fn tokens(&self, key: Key) -> Tokens {
+        if let Value::Tokens(tokens) = self.value(key) { tokens.clone() } else { Tokens::default() }
+    }
+
+    pub fn allow(&self) -> AllowList {
+        if let Value::Allow(allow) = self.value(Key::Allow) {
+            allow.clone()
+        } else {
+            AllowList::Private
+        }
+    }
+
+    pub fn networks(&self, key: Key) -> CidrList {
+        if let Value::Networks(list) = self.value(key) { list.clone() } else { CidrList::EMPTY }
     }
 
     pub fn engines(&self) -> &[Spec] {

@@ -1,13 +1,11 @@
 //! Every effective setting with value, unit and origin: what `ringcast config` prints and what a
 //! reload is compared with.
 //!
-//! Invariant: a secret never reaches a row's text; reloads compare fingerprints.
+//! Invariant: a secret never reaches a row's text, nor what Debug prints.
 
 use std::fmt;
-use std::hash::DefaultHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
 
+use super::channel::Channel;
 use super::load::Values;
 use super::scalar;
 use super::settings::LogFormat;
@@ -51,7 +49,20 @@ pub struct ReportRow {
     /// Why the effective value is not simply what was given; empty when it is.
     pub because: &'static str,
     pub(super) reload: bool,
-    pub(super) fingerprint: u64,
+    pub(super) given: Given,
+}
+
+/// What the settings hold, for comparison only: it may be a secret.
+#[derive(Clone, PartialEq)]
+pub(super) enum Given {
+    Value(Value),
+    Channels(Vec<Channel>),
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +80,7 @@ impl Report {
         self.rows
             .iter()
             .zip(&new.rows)
-            .filter(|(old, new)| !old.reload && old.fingerprint != new.fingerprint)
+            .filter(|(old, new)| !old.reload && old.given != new.given)
             .map(|(old, _)| old.name)
             .collect()
     }
@@ -105,7 +116,7 @@ impl Values {
             origin: self.channels_origin.clone(),
             because: "",
             reload: true,
-            fingerprint: fingerprint(&format!("{channels:?}")),
+            given: Given::Channels(channels.clone()),
         });
         Report { rows: report }
     }
@@ -126,7 +137,7 @@ impl Values {
             origin: self.origin(row.key).clone(),
             because,
             reload: row.reload,
-            fingerprint: fingerprint(&format!("{given:?}")),
+            given: Given::Value(given.clone()),
         }
     }
 }
@@ -157,7 +168,7 @@ fn decided(
             Some((path.display().to_string(), "", "from the environment"))
         }
         Key::NodeId if default => Some(("auto".to_owned(), "", "the host's name")),
-        Key::Allow if default && !values.list(Key::PlayToken).is_empty() => {
+        Key::Allow if default && !values.tokens(Key::PlayToken).is_empty() => {
             Some(("any".to_owned(), "", "a play token is set"))
         }
         Key::Log if default && settings.log == LogFormat::Journald => {
@@ -179,11 +190,4 @@ fn masked(text: &str) -> String {
         None if rest.contains('@') || rest.contains('?') => "***".to_owned(),
         None => text.to_owned(),
     }
-}
-
-/// The same within one process, which is all that a reload needs.
-fn fingerprint(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }

@@ -15,6 +15,9 @@ use super::load::Values;
 use super::table::Key;
 use crate::admin::hygiene::AddressMode;
 use crate::engine::spec::Spec;
+use crate::http::addr::AllowList;
+use crate::http::addr::CidrList;
+use crate::http::token::Tokens;
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -85,10 +88,10 @@ pub enum LogLevel {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: Vec<SocketAddr>,
-    pub allow: String,
-    pub trusted_proxies: String,
-    pub play_tokens: Secret,
-    pub api_tokens: Secret,
+    pub allow: AllowList,
+    pub trusted_proxies: CidrList,
+    pub play_tokens: Tokens,
+    pub api_tokens: Tokens,
     /// Each begins with http:// or https:// and ends its host with a slash.
     pub allow_url: Vec<String>,
     pub allow_magnet: bool,
@@ -138,7 +141,7 @@ pub struct Settings {
     pub snapshot_memory_bytes: u64,
 
     pub node_url: Option<String>,
-    pub node_tokens: Secret,
+    pub node_tokens: Tokens,
     pub node_id: Option<String>,
 
     pub log: LogFormat,
@@ -168,14 +171,13 @@ impl Settings {
     ) -> Self {
         let text = |key| values.text(key).map(str::to_owned);
         let size = |key| values.number(key).expect("the row is a number without a word");
-        let secret = |key: Key| Secret::new(values.list(key).join(","));
         let shards = shards(values, facts);
         let allow = allow(values);
         Self {
             listen: values.addresses(Key::Listen).to_vec(),
-            trusted_proxies: values.list(Key::TrustedProxies).join(","),
-            play_tokens: secret(Key::PlayToken),
-            api_tokens: secret(Key::ApiToken),
+            trusted_proxies: values.networks(Key::TrustedProxies),
+            play_tokens: values.tokens(Key::PlayToken),
+            api_tokens: values.tokens(Key::ApiToken),
             allow_url: values.list(Key::AllowUrl).to_vec(),
             allow_magnet: values.switch(Key::AllowMagnet),
             base_url: text(Key::BaseUrl),
@@ -215,7 +217,7 @@ impl Settings {
             snapshot_rate_bytes: size(Key::SnapshotRate),
             snapshot_memory_bytes: size(Key::SnapshotMemory),
             node_url: text(Key::NodeUrl),
-            node_tokens: secret(Key::NodeToken),
+            node_tokens: values.tokens(Key::NodeToken),
             node_id: text(Key::NodeId),
             log: log_format(values, facts),
             log_level: log_level(values),
@@ -227,12 +229,10 @@ impl Settings {
 /// Cold starts that one address of the open internet may have in flight.
 const STARTS_PER_IP_OPEN: u32 = 8;
 
-fn allow(values: &Values) -> String {
+fn allow(values: &Values) -> AllowList {
     // Whoever has a play token is let in from anywhere, unless a list was asked for.
-    if !values.is_given(Key::Allow) && !values.list(Key::PlayToken).is_empty() {
-        return "any".to_owned();
-    }
-    values.list(Key::Allow).join(",")
+    let token = !values.tokens(Key::PlayToken).is_empty();
+    if token && !values.is_given(Key::Allow) { AllowList::Any } else { values.allow() }
 }
 
 fn limit(values: &Values, key: Key) -> Option<u32> {
@@ -247,9 +247,9 @@ fn max_viewers(values: &Values, facts: &Facts) -> Option<u32> {
     }
 }
 
-fn max_starts_per_ip(values: &Values, allow: &str) -> Option<u32> {
+fn max_starts_per_ip(values: &Values, allow: &AllowList) -> Option<u32> {
     match values.word(Key::MaxStartsPerIp) {
-        Some(_) => (allow == "any").then_some(STARTS_PER_IP_OPEN),
+        Some(_) => (*allow == AllowList::Any).then_some(STARTS_PER_IP_OPEN),
         None => limit(values, Key::MaxStartsPerIp),
     }
 }

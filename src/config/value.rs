@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use super::scalar;
 use crate::engine::spec::Spec;
+use crate::http::addr::AllowList;
+use crate::http::addr::CidrList;
+use crate::http::token::Tokens;
 
 /// What one setting is. Having one tells you that it is within the range of its row.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +29,9 @@ pub enum Value {
     List(Vec<String>),
     Addresses(Vec<SocketAddr>),
     Engines(Vec<Spec>),
+    Allow(AllowList),
+    Networks(CidrList),
+    Tokens(Tokens),
 }
 
 impl Value {
@@ -44,6 +50,11 @@ impl Value {
             Self::List(items) => joined(items, off),
             Self::Addresses(addresses) => joined(addresses, off),
             Self::Engines(engines) => joined(engines, off),
+            Self::Allow(allow) => (allow.to_string(), ""),
+            Self::Networks(networks) if networks.is_empty() => (off.to_owned(), ""),
+            Self::Networks(networks) => (networks.to_string(), ""),
+            Self::Tokens(tokens) if tokens.is_empty() => (off.to_owned(), ""),
+            Self::Tokens(_) => ("***".to_owned(), ""),
         }
     }
 }

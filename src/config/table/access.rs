@@ -93,5 +93,5 @@ pub(super) const ROWS: &[Row] = &[
         "",
         "How players reach this server, for the URLs in playlists and replies",
     )
-    .means("off: taken from each request"),
+    .means("made from each request"),
 ];

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::http::addr::AllowList;
 
 fn engines(sources: &Sources) -> String {
     row(&loaded(sources), "RINGCAST_ENGINES").value.clone()
@@ -106,7 +107,10 @@ fn tokens_are_read_from_files_and_never_shown() {
         ("RINGCAST_PLAY_TOKEN_FILE", &path),
         ("RINGCAST_API_TOKEN", "admin:swordfish"),
     ]));
-    assert_eq!(loaded.settings.play_tokens.expose(), "kitchen:open,sesame");
+    let tokens = &loaded.settings.play_tokens;
+    assert_eq!(tokens.matches("open"), Some("kitchen"));
+    assert_eq!(tokens.matches("sesame"), Some(""));
+    assert_eq!(tokens.matches("swordfish"), None);
     let shown = format!("{:?} {:?} {}", loaded.settings, loaded.report, loaded.report.table());
     assert!(!shown.contains("sesame") && !shown.contains("swordfish"), "{shown}");
     assert_eq!(row(&loaded, "RINGCAST_PLAY_TOKEN").value, "***");
@@ -119,13 +123,13 @@ fn tokens_are_read_from_files_and_never_shown() {
 #[test]
 fn a_play_token_opens_the_door_unless_a_list_was_given() {
     let open = loaded(&environment(&[("RINGCAST_PLAY_TOKEN", "sesame")]));
-    assert_eq!(open.settings.allow, "any");
+    assert_eq!(open.settings.allow, AllowList::Any);
     assert_eq!(open.settings.max_starts_per_ip, Some(8));
     assert_eq!(row(&open, "RINGCAST_ALLOW").value, "any");
     assert_eq!(row(&open, "RINGCAST_ALLOW").because, "a play token is set");
     let listed =
         loaded(&environment(&[("RINGCAST_PLAY_TOKEN", "sesame"), ("RINGCAST_ALLOW", "private")]));
-    assert_eq!(listed.settings.allow, "private");
+    assert_eq!(listed.settings.allow, AllowList::Private);
     assert_eq!(listed.settings.max_starts_per_ip, None);
 }
 
