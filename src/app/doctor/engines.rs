@@ -2,19 +2,16 @@
 
 use std::thread;
 
-use serde_json::Value;
-
-use crate::admin::hygiene::clean;
 use crate::app::doctor::Finding;
 use crate::app::probe;
 use crate::app::probe::HttpUrl;
 use crate::engine::orchestrator;
+use crate::engine::reply::engine_status;
+use crate::engine::request;
 use crate::engine::spec;
 use crate::engine::spec::Spec;
 use crate::net::dns;
 use crate::net::files::read_limited;
-
-const STATUS_PATH: &str = "/server/api?api_version=3&method=get_status";
 
 /// Engines asked at the same time; more are only counted.
 const ENGINES_MAX: usize = 64;
@@ -93,18 +90,12 @@ fn follow(spec: &Spec) -> Result<Vec<HttpUrl>, String> {
 }
 
 fn at(host: &str, port: u16) -> HttpUrl {
-    HttpUrl { host: host.to_owned(), port, path: STATUS_PATH.to_owned() }
+    HttpUrl { host: host.to_owned(), port, path: request::status() }
 }
 
 /// The engine's version, or what it said instead.
 fn status(engine: &HttpUrl) -> Result<String, String> {
     let reply = probe::get(engine)?;
-    if reply.status != 200 {
-        return Err(format!("get_status answered {}", reply.status));
-    }
-    let not_one = || "what answers there is no AceStream engine".to_owned();
-    let value: Value = serde_json::from_slice(&reply.body).map_err(|_| not_one())?;
-    let version = value.get("result").ok_or_else(not_one)?.get("version");
-    let text = version.and_then(|version| version.get("version")?.as_str()).unwrap_or("answers");
-    Ok(clean(text).into_owned())
+    let status = engine_status(reply.status, &reply.body).map_err(|failure| failure.to_string())?;
+    Ok(status.version.unwrap_or_else(|| "answers".to_owned()))
 }
