@@ -1,4 +1,5 @@
 //! The commands that end by themselves, from outside: exit codes and what is printed.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use std::io::Read;
 use std::io::Write;
