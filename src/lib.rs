@@ -24,6 +24,7 @@ pub mod net;
 pub mod registry;
 pub mod ring;
 pub mod router;
+pub mod shard;
 pub mod stream;
 pub mod ts;
 pub mod viewer;

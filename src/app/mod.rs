@@ -7,12 +7,14 @@ pub mod boot;
 pub mod cli;
 pub mod demo;
 pub mod doctor;
+mod errand;
 pub mod healthcheck;
 pub mod host;
 pub mod log;
 pub mod output;
 pub mod probe;
 pub mod serve;
+mod wire;
 
 use std::process::ExitCode;
 

@@ -1,11 +1,206 @@
-//! `ringcast serve`.
-
-use std::process::ExitCode;
+//! `ringcast serve`: boots the shards, then stays the thread that may block (names, files,
+//! signals) until they have ended.
+//!
+//! Order of a boot: everything that can fail comes before the first listener accepts, and the
+//! sockets are bound before memory is reserved, so that a port in use costs nothing.
 
 use crate::app::boot::Boot;
-use crate::app::output;
+use crate::app::errand::Errands;
+use crate::app::log;
+use crate::app::wire;
+use crate::base::sizes::MIB;
+use crate::base::time;
+use crate::base::time::Instant;
+use crate::config::Settings;
+use crate::engine::pool;
+use crate::net::host;
+use crate::net::listen;
+use crate::net::listen::ListenConfig;
+use crate::net::listen::Listeners;
+use crate::ring::Arena;
+use crate::ring::ArenaConfig;
+use crate::shard::Chore;
+use crate::shard::Fleet;
+use crate::shard::Launch;
+use sd_notify::NotifyState;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
-pub fn run(_boot: Boot) -> ExitCode {
-    output::complain("serve is not built yet");
-    ExitCode::FAILURE
+/// A container is killed 10 s after SIGTERM.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+
+/// Watched files and the watchdog are looked at this often.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// A shard that has not turned for so long hangs: the watchdog of systemd is not fed.
+const TICK_AGE_MAX: Duration = Duration::from_secs(5);
+
+const REGION_BYTES_MAX: usize = 64 * MIB as usize;
+
+pub fn run(boot: Boot) -> ExitCode {
+    let _log = log::init(boot.settings.log, boot.settings.log_level);
+    for notice in &boot.notices {
+        tracing::warn!("{notice}");
+    }
+    match start(&boot) {
+        Ok(running) => running.stay(),
+        Err(line) => {
+            tracing::error!("{line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A server that accepts.
+pub struct Running {
+    fleet: Fleet,
+    errands: Errands,
+    pub listening: Vec<std::net::SocketAddr>,
+}
+
+/// Binds, reserves, starts. The error is one line for the operator.
+pub fn start(boot: &Boot) -> Result<Running, String> {
+    let settings = &boot.settings;
+    host::ignore_sigpipe();
+    let config = wire::config(settings);
+    let bound = bind(settings)?;
+    let arena = Arena::reserve(&ArenaConfig {
+        budget_bytes: settings.memory_bytes,
+        page_bytes: host::features().page_bytes,
+        region_bytes_max: REGION_BYTES_MAX,
+    })
+    .map_err(|error| format!("ring memory: {error}"))?;
+    print_bill(settings);
+    let listening: Vec<_> = bound.iter().map(|listeners| listeners.local).collect();
+    let listeners = by_shard(bound, settings.shards);
+    let launch = Launch { config, arena, listeners, boot_seed: boot_seed() };
+    let fleet = Fleet::start(launch).map_err(|error| format!("shard threads: {error}"))?;
+    watch_signals(&fleet).map_err(|error| format!("signals: {error}"))?;
+    fleet.tell_pool(pool::Input::Configure(settings.engines.clone()));
+    for address in &listening {
+        tracing::info!("listening on http://{address}");
+    }
+    let _ = sd_notify::notify(false, &[NotifyState::Ready]);
+    Ok(Running { fleet, errands: Errands::default(), listening })
+}
+
+fn bind(settings: &Settings) -> Result<Vec<Listeners>, String> {
+    let mut bound = Vec::new();
+    for address in &settings.listen {
+        let listeners = listen::bind(&ListenConfig::new(*address, settings.shards))
+            .map_err(|error| error.to_string())?;
+        for note in &listeners.notes {
+            tracing::warn!("{note}");
+        }
+        bound.push(listeners);
+    }
+    Ok(bound)
+}
+
+fn by_shard(bound: Vec<Listeners>, shards: usize) -> Vec<Vec<OwnedFd>> {
+    let mut each: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
+    for listeners in bound {
+        for (shard, fd) in listeners.fds.into_iter().enumerate() {
+            each[shard % shards].push(fd);
+        }
+    }
+    each
+}
+
+/// What this configuration may take, before it takes it.
+fn print_bill(settings: &Settings) {
+    let viewers = settings.max_viewers.map_or(0, u64::from);
+    let ring = settings.memory_bytes / MIB;
+    let per_viewer_kib = 1;
+    tracing::info!(
+        "memory: rings up to {ring} MiB (RINGCAST_MEMORY), committed as they fill; \
+         {viewers} viewers x {per_viewer_kib} KiB = {} MiB of our own; \
+         the kernel holds up to 512 KiB of send buffer for each viewer that is behind",
+        viewers * per_viewer_kib / 1_024
+    );
+    tracing::info!(
+        "{} shards{}, {} engine sources, ring seconds at most {}",
+        settings.shards,
+        if settings.pin { ", pinned" } else { "" },
+        settings.engines.len(),
+        settings.buffer_ttl.as_secs()
+    );
+}
+
+/// Differs between boots, also of a container that comes back with the same pid and hostname.
+fn boot_seed() -> u64 {
+    let mut bytes = [0; 8];
+    let random = std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    match random {
+        Ok(()) => u64::from_le_bytes(bytes),
+        Err(_) => time::Wall::now().unix_ms() << 16 | u64::from(std::process::id()),
+    }
+}
+
+fn watch_signals(fleet: &Fleet) -> std::io::Result<()> {
+    use signal_hook::consts::SIGHUP;
+    use signal_hook::consts::SIGINT;
+    use signal_hook::consts::SIGTERM;
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let chores = fleet.sender();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if chores.send(Chore::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+impl Running {
+    /// Until the shards have ended, in order or not.
+    pub fn stay(mut self) -> ExitCode {
+        let shards = self.fleet.shards();
+        let mut ended = 0;
+        let mut clean = true;
+        let mut drain_until = Instant::NEVER;
+        while ended < shards {
+            match self.fleet.chores.recv_timeout(ROUND) {
+                Ok(Chore::Ended { shard, clean: in_order }) => {
+                    ended += 1;
+                    if !in_order || drain_until == Instant::NEVER {
+                        clean = false;
+                        tracing::error!("shard {} ended; stopping", shard.0);
+                        drain_until = drain_until.min(time::now() + DRAIN_MAX);
+                        self.fleet.drain();
+                    }
+                }
+                Ok(Chore::Signal(signal_hook::consts::SIGHUP)) => {
+                    tracing::warn!("SIGHUP: settings are read at the start only");
+                }
+                Ok(Chore::Signal(signal)) => {
+                    if drain_until != Instant::NEVER {
+                        tracing::warn!("signal {signal} again: ending at once");
+                        return ExitCode::FAILURE;
+                    }
+                    tracing::info!("signal {signal}: draining");
+                    let _ = sd_notify::notify(false, &[NotifyState::Stopping]);
+                    drain_until = time::now() + DRAIN_MAX;
+                    self.fleet.drain();
+                }
+                Ok(chore) => self.errands.run(chore, &self.fleet),
+                Err(RecvTimeoutError::Timeout) => self.errands.look(&self.fleet),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if time::now() >= drain_until {
+                tracing::warn!("not drained in {} s: ending", DRAIN_MAX.as_secs());
+                return ExitCode::from(u8::from(!clean));
+            }
+            if self.fleet.oldest_tick_age(time::now()) < TICK_AGE_MAX {
+                let _ = sd_notify::notify(false, &[NotifyState::Watchdog]);
+            }
+        }
+        self.fleet.join();
+        tracing::info!("ended");
+        if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }

@@ -1,0 +1,223 @@
+//! A connection until its head is understood, and the replies that need no viewer.
+//!
+//! One task a connection, bounded by the head deadline and the reply deadline. A player's socket
+//! leaves this file as a descriptor and never comes back.
+
+use crate::base::time;
+use crate::http::head::Parse;
+use crate::http::head::parse_request;
+use crate::http::render::ErrorCode;
+use crate::http::render::ErrorReply;
+use crate::http::render::write_error;
+use crate::http::render::write_media_head;
+use crate::http::render::write_preflight;
+use crate::net::conn::Conn;
+use crate::net::conn::Sweep;
+use crate::net::listen::Accepted;
+use crate::net::listen::Acceptor;
+use crate::net::runtime;
+use crate::router;
+use crate::router::Play;
+use crate::router::Route;
+use crate::router::Routed;
+use crate::shard::api;
+use crate::shard::core::Shard;
+use crate::shard::join::Joining;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What a client may have sent behind its head and is thrown away before an error reply, so that
+/// the close is a FIN and the reply arrives.
+const DRAIN_BYTES_MAX: usize = 64 * 1024;
+
+/// A reply must be taken by its client within this.
+const REPLY_MAX: Duration = Duration::from_secs(10);
+
+/// After a pause for want of descriptors the listener is asked again.
+const SHED_PAUSE: Duration = Duration::from_millis(50);
+
+pub(crate) async fn accept(shard: Shard, acceptor: Acceptor) {
+    let mut batch = Vec::with_capacity(64);
+    loop {
+        match acceptor.accept_batch(&mut batch).await {
+            Ok(taken) => {
+                for accepted in batch.drain(..) {
+                    runtime::spawn(serve(shard.clone(), accepted));
+                }
+                if taken.shed > 0 {
+                    shard.quietly(|core| core.stats.accepts_shed += taken.shed as u64);
+                    runtime::sleep(SHED_PAUSE).await;
+                }
+            }
+            Err(error) => {
+                if !shard.quietly(|core| core.draining) {
+                    tracing::error!("a listener died: {error}");
+                }
+                return;
+            }
+        }
+    }
+}
+
+async fn serve(shard: Shard, accepted: Accepted) {
+    let peer = accepted.peer;
+    // A client that goes away has its own reasons; nothing of it is worth a line.
+    let _ = converse(&shard, accepted, peer).await;
+}
+
+async fn converse(shard: &Shard, accepted: Accepted, peer: SocketAddr) -> io::Result<()> {
+    let mut conn = Conn::from_fd(accepted.fd)?;
+    let head_timeout = shard.quietly(|core| core.shared.config.head_timeout);
+    conn.set_deadline(time::now() + head_timeout, Sweep::Read);
+    let mut head = Vec::new();
+    let mut buffer = [0; 2_048];
+    loop {
+        match conn.recv(&mut buffer).await {
+            Ok(0) => return Ok(()),
+            Ok(n) => head.extend_from_slice(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && !head.is_empty() => {
+                let message = "the request's head did not arrive in time";
+                return refuse(shard, &mut conn, ErrorCode::Timeout, message).await;
+            }
+            Err(error) => return Err(error),
+        }
+        match parse_request(&head) {
+            Ok(Parse::Partial) => {}
+            Ok(Parse::Complete { head: request, .. }) => {
+                conn.clear_deadline();
+                let agent = request.user_agent().into_owned();
+                let routed = shard
+                    .quietly(|core| router::route(&request, &core.shared.config.access, peer.ip()));
+                return match routed {
+                    Ok(routed) => answer(shard, conn, routed, agent).await,
+                    Err(refusal) => {
+                        let mut out = Vec::with_capacity(512);
+                        refusal.write(&mut out);
+                        let status = refusal.code.status();
+                        shard.quietly(|core| core.stats.respond(refusal.label, status));
+                        reply(&mut conn, &out).await
+                    }
+                };
+            }
+            Err(bad) => {
+                return refuse(shard, &mut conn, bad.code(), &bad.to_string()).await;
+            }
+        }
+    }
+}
+
+async fn refuse(shard: &Shard, conn: &mut Conn, code: ErrorCode, message: &str) -> io::Result<()> {
+    let mut out = Vec::with_capacity(512);
+    write_error(&mut out, &ErrorReply::new(code, message), true);
+    shard.quietly(|core| core.stats.respond("bad_request", code.status()));
+    reply(conn, &out).await
+}
+
+async fn reply(conn: &mut Conn, bytes: &[u8]) -> io::Result<()> {
+    conn.set_deadline(time::now() + REPLY_MAX, Sweep::Both);
+    conn.discard(DRAIN_BYTES_MAX);
+    conn.send_all(bytes).await?;
+    conn.shutdown_write();
+    conn.discard(DRAIN_BYTES_MAX);
+    Ok(())
+}
+
+async fn answer(shard: &Shard, mut conn: Conn, routed: Routed, agent: String) -> io::Result<()> {
+    let label = routed.route.label();
+    let mut out = Vec::with_capacity(1_024);
+    let status = match routed.route {
+        Route::Play(play) => {
+            let who = Player { play, agent, name: routed.token_name, client: routed.client };
+            return begin(shard, conn, who).await;
+        }
+        Route::PlayHead => {
+            write_media_head(&mut out, None);
+            200
+        }
+        Route::Preflight { allow } => {
+            write_preflight(&mut out, allow, routed.cors);
+            204
+        }
+        route @ (Route::AceStatus { .. }
+        | Route::GetVersion
+        | Route::GetStatus
+        | Route::Api(_)
+        | Route::Metrics
+        | Route::Healthz
+        | Route::Readyz) => {
+            let page = api::page(shard, route).await;
+            page.write(&mut out, routed.with_body, routed.cors);
+            page.status
+        }
+    };
+    shard.quietly(|core| core.stats.respond(label, status));
+    reply(&mut conn, &out).await
+}
+
+struct Player {
+    play: Play,
+    agent: String,
+    name: Option<String>,
+    client: crate::http::forwarded::Client,
+}
+
+/// Hands the socket over, or says why not.
+async fn begin(shard: &Shard, mut conn: Conn, player: Player) -> io::Result<()> {
+    let refusal = shard.quietly(|core| core.may_join(&player.play.target));
+    if let Some(refusal) = refusal {
+        let error = ErrorReply {
+            retry_after_s: refusal.retry_after_s,
+            cors: true,
+            ..ErrorReply::new(refusal.code, &refusal.message)
+        };
+        let mut out = Vec::with_capacity(512);
+        write_error(&mut out, &error, true);
+        shard.quietly(|core| core.stats.respond("play", refusal.code.status()));
+        return reply(&mut conn, &out).await;
+    }
+    // What a player sent behind its head would turn our close into a reset.
+    conn.discard(DRAIN_BYTES_MAX);
+    let joining = Joining {
+        fd: conn.into_fd()?,
+        target: player.play.target,
+        seekback_seconds: player.play.seekback_seconds,
+        address: player.client.address,
+        agent: player.agent,
+        name: player.name,
+    };
+    shard.with(|core| core.join(joining))
+}
+
+/// Why a viewer may not even wait.
+pub(crate) struct NoEntry {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: String,
+    pub(crate) retry_after_s: Option<u32>,
+}
+
+impl crate::shard::core::Core {
+    fn may_join(&self, target: &crate::base::ids::Target) -> Option<NoEntry> {
+        use crate::base::ids::Target;
+        let config = &self.shared.config;
+        if self.draining {
+            let message = "this server is shutting down".to_owned();
+            let code = ErrorCode::ShuttingDown;
+            return Some(NoEntry { code, message, retry_after_s: Some(5) });
+        }
+        if config.viewers_max > 0 && self.shared.viewers() >= config.viewers_max {
+            let message = "this server is full: RINGCAST_MAX_VIEWERS is reached".to_owned();
+            return Some(NoEntry { code: ErrorCode::NoCapacity, message, retry_after_s: Some(10) });
+        }
+        let listed = match (&config.channels, target) {
+            (None, _) => true,
+            (Some(channels), Target::Id(id) | Target::Infohash(id)) => channels.contains(id),
+            (Some(_), Target::Url(_) | Target::Magnet(_)) => false,
+        };
+        (!listed).then(|| NoEntry {
+            code: ErrorCode::NotFound,
+            message: "not one of the configured channels (RINGCAST_CHANNELS_ONLY)".to_owned(),
+            retry_after_s: None,
+        })
+    }
+}

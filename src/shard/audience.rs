@@ -1,0 +1,293 @@
+//! The viewers of one stream on this shard, and what a turn does for them.
+//!
+//! An audience exists from the first viewer that asks for its key. It resolves the key,
+//! subscribes at the stream's owner, and from then on plans all its viewers from one pinned view
+//! of the ring. It is dropped when the owner may close and nobody is left.
+
+use crate::base::ids::Generation;
+use crate::base::ids::ShardId;
+use crate::base::ids::Target;
+use crate::base::ids::ViewerId;
+use crate::base::time::Instant;
+use crate::base::time::Wall;
+use crate::net::egress::RingEgress;
+use crate::net::egress::Slot;
+use crate::ring::Reader;
+use crate::ring::Turn;
+use crate::shard::channel::Channel;
+use crate::shard::channel::ChannelId;
+use crate::shard::core::Core;
+use crate::stream::Answer;
+use crate::viewer;
+use crate::viewer::CloseReason;
+use crate::viewer::Fanout;
+use crate::viewer::Plan;
+use crate::viewer::Viewer;
+use slab::Slab;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// How far an audience has come.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    Resolving { token: u64 },
+    Subscribing,
+    Attached(Arc<Channel>),
+}
+
+pub(crate) struct Audience {
+    /// First the key that was asked for; then every other that turned out to mean the same.
+    pub(crate) keys: Vec<Target>,
+    pub(crate) stage: Stage,
+    pub(crate) reader: Option<Reader>,
+    pub(crate) fanout: Fanout,
+    pub(crate) entries: Slab<Entry>,
+    /// Entries to plan in this turn: their operation completed or their socket has room.
+    pub(crate) ready: Vec<usize>,
+    pub(crate) waiting: u32,
+    pub(crate) playing: u32,
+    /// Sockets on their way out; the reader may still hold bytes for them.
+    pub(crate) closing: u32,
+    pub(crate) told: (u32, u32),
+    /// The earliest end of a wait among the entries, or earlier.
+    pub(crate) wait_deadline: Instant,
+    pub(crate) may_close: Option<Generation>,
+    /// The stream is ending for good: newcomers do not join this audience.
+    pub(crate) over: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    Waiting,
+    Playing,
+    Closing,
+}
+
+/// Who a viewer is, for people.
+#[derive(Debug)]
+pub(crate) struct Who {
+    pub(crate) id: ViewerId,
+    pub(crate) address: IpAddr,
+    pub(crate) agent: String,
+    pub(crate) name: Option<String>,
+    pub(crate) connected_at: Wall,
+}
+
+pub(crate) struct Entry {
+    pub(crate) viewer: Viewer,
+    pub(crate) slot: Slot,
+    pub(crate) place: usize,
+    pub(crate) phase: Phase,
+    pub(crate) wait_until: Instant,
+    pub(crate) who: Box<Who>,
+    /// For the rate on the API: bytes and time of the last look.
+    pub(crate) rate_mark: (u64, Instant),
+}
+
+impl viewer::Entry for Entry {
+    fn viewer(&mut self) -> &mut Viewer {
+        &mut self.viewer
+    }
+}
+
+impl Audience {
+    pub(crate) fn new(key: Target, stage: Stage, fanout: Fanout) -> Self {
+        Self {
+            keys: vec![key],
+            stage,
+            reader: None,
+            fanout,
+            entries: Slab::new(),
+            ready: Vec::new(),
+            waiting: 0,
+            playing: 0,
+            closing: 0,
+            told: (0, 0),
+            wait_deadline: Instant::NEVER,
+            may_close: None,
+            over: false,
+        }
+    }
+
+    pub(crate) fn channel(&self) -> Option<&Arc<Channel>> {
+        match &self.stage {
+            Stage::Attached(channel) => Some(channel),
+            Stage::Resolving { .. } | Stage::Subscribing => None,
+        }
+    }
+
+    pub(crate) fn channel_id(&self) -> Option<ChannelId> {
+        self.channel().map(|channel| channel.id)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let tick = if self.playing > 0 { self.fanout.next_tick() } else { None };
+        let wait = (self.waiting > 0).then_some(self.wait_deadline);
+        [tick, wait].into_iter().flatten().min()
+    }
+
+    /// Viewers that count for the owner: those who wait or play.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        (self.waiting + self.playing, self.waiting)
+    }
+}
+
+/// What a turn's decisions ask of the rest of the shard, done after the ring's view is let go.
+#[derive(Default)]
+struct Round {
+    close: Vec<(usize, CloseReason)>,
+    sent_bytes: u64,
+    started: Vec<usize>,
+}
+
+impl Core {
+    /// Decides for every audience that has something to decide.
+    pub(crate) fn serve_audiences(&mut self) {
+        let due: Vec<usize> = self
+            .audiences
+            .iter_mut()
+            .filter_map(|(at, audience)| audience.is_due(self.now).then_some(at))
+            .collect();
+        for at in due {
+            let round = self.serve(at);
+            self.stats.sent_bytes += round.sent_bytes;
+            for entry in round.started {
+                self.log_start(at, entry);
+            }
+            for (entry, reason) in round.close {
+                self.finish(at, entry, reason);
+            }
+        }
+        self.report_counts();
+    }
+
+    fn serve(&mut self, at: usize) -> Round {
+        let Self { audiences, egress, out, shared, stats, now, places, .. } = self;
+        let now = *now;
+        let policy = &shared.config.policy;
+        let audience = &mut audiences[at];
+        let mut hands = Hands { egress, round: Round::default(), now };
+        let Stage::Attached(channel) = &audience.stage else { return hands.round };
+        let Some(reader) = &mut audience.reader else { return hands.round };
+        let join_us = policy.join.us(channel.facts().read_gap);
+        let joiners = audience.waiting > 0;
+        let mut turn = reader.turn(audience.fanout.lowest_cursor(joiners));
+        if joiners && turn.newest_access().is_some() {
+            let mut head = Vec::with_capacity(512);
+            for (index, entry) in &mut audience.entries {
+                if entry.phase != Phase::Waiting {
+                    continue;
+                }
+                head.clear();
+                let id = entry.who.id.to_string();
+                crate::http::render::write_media_head(&mut head, Some(&id));
+                if !entry.viewer.try_start(&turn, policy, join_us, &head, out, now) {
+                    continue;
+                }
+                entry.phase = Phase::Playing;
+                audience.waiting -= 1;
+                audience.playing += 1;
+                stats.first_byte.record(now.since(entry.viewer.created_at()).as_micros() as u64);
+                stats.respond("play", 200);
+                hands.act(entry, Plan::Inline, &mut turn, out);
+                hands.round.started.push(index);
+                audience.ready.push(index);
+            }
+        }
+        let ready = std::mem::take(&mut audience.ready);
+        let fanout = &mut audience.fanout;
+        let mut act = |entry: &mut Entry, plan, turn: &mut Turn<'_>, out: &mut Vec<u8>| {
+            hands.act(entry, plan, turn, out);
+        };
+        for index in ready {
+            let Some(entry) = audience.entries.get_mut(index) else { continue };
+            if entry.phase == Phase::Playing {
+                viewer::plan_one(fanout, &mut turn, policy, entry, out, now, &mut act);
+            }
+        }
+        if fanout.due(now) {
+            let all = audience.entries.iter_mut().map(|(_, entry)| entry);
+            let playing = all.filter(|entry| entry.phase == Phase::Playing);
+            viewer::plan_all(fanout, &mut turn, policy, playing, out, now, &mut act);
+        }
+        drop(turn);
+        // Sends name places; the rest of the shard speaks of entries.
+        for (place, _) in &mut hands.round.close {
+            *place = places[*place].entry;
+        }
+        hands.round
+    }
+}
+
+/// What carries a viewer's plan out while the ring's view is held.
+struct Hands<'a> {
+    egress: &'a mut RingEgress,
+    round: Round,
+    now: Instant,
+}
+
+impl Hands<'_> {
+    fn act(&mut self, entry: &mut Entry, plan: Plan, turn: &mut Turn<'_>, out: &[u8]) {
+        match plan {
+            Plan::Send { offset, len_max } => {
+                self.egress.send(entry.slot, turn.pin(offset, len_max));
+            }
+            Plan::Inline => match send_inline(self.egress, entry, out, self.now) {
+                Ok(n) => self.round.sent_bytes += n as u64,
+                Err(()) => self.round.close.push((entry.place, CloseReason::Left)),
+            },
+            Plan::Close(reason) => self.round.close.push((entry.place, reason)),
+            Plan::Park | Plan::Wait | Plan::Until(_) => {}
+        }
+    }
+}
+
+/// A plain send of what stands in `out`; `Err` when the peer is gone.
+fn send_inline(
+    egress: &mut RingEgress,
+    entry: &mut Entry,
+    out: &[u8],
+    now: Instant,
+) -> Result<usize, ()> {
+    match egress.send_inline(entry.slot, out) {
+        Ok(n) => {
+            entry.viewer.inline_sent(out, n, now);
+            if n < out.len() {
+                entry.viewer.blocked(now);
+                egress.want_writable(entry.slot);
+            }
+            Ok(n)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            entry.viewer.inline_sent(out, 0, now);
+            entry.viewer.blocked(now);
+            egress.want_writable(entry.slot);
+            Ok(0)
+        }
+        Err(_) => Err(()),
+    }
+}
+
+impl Audience {
+    fn is_due(&mut self, now: Instant) -> bool {
+        let Stage::Attached(channel) = &self.stage else { return false };
+        self.fanout.note_head(channel.ring.head(), now);
+        !self.ready.is_empty()
+            || (self.waiting > 0 && channel.ring.head() > 0)
+            || (self.playing > 0 && self.fanout.due(now))
+    }
+}
+
+/// The answer of a wait that ends before the owner had anything to say.
+pub(crate) fn nothing_yet() -> Answer {
+    Answer {
+        code: crate::stream::Code::NothingToPlay,
+        message: "nothing to play yet: no engine has answered".to_owned(),
+        engine: None,
+        retry_after_s: Some(5),
+    }
+}
+
+pub(crate) const fn shard_bit(shard: ShardId) -> u64 {
+    1 << shard.0
+}

@@ -1,0 +1,58 @@
+//! What a stream's owner shares with the shards that serve its viewers: the ring, and a few facts
+//! for people.
+//!
+//! The ring's words are atomics; the facts stand behind a mutex that only control code takes
+//! (a state change, a viewer whose wait ended, a page of the API), never the way of a byte.
+
+use crate::base::ids::Infohash;
+use crate::base::ids::ShardId;
+use crate::ring::Ring;
+use crate::stream::Answer;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Owner and number: never used again within a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct ChannelId {
+    pub(crate) owner: ShardId,
+    pub(crate) serial: u64,
+}
+
+pub(crate) struct Channel {
+    pub(crate) id: ChannelId,
+    pub(crate) ring: Arc<Ring>,
+    facts: Mutex<Facts>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) infohash: Infohash,
+    /// What a viewer is told whose wait ends now.
+    pub(crate) wait_answer: Option<Answer>,
+    /// The longest gap between two reads from the engine in the last 60 s: how far behind live a
+    /// viewer must start to have something to play meanwhile.
+    pub(crate) read_gap: Duration,
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Channel({:?})", self.id)
+    }
+}
+
+impl Channel {
+    pub(crate) fn new(id: ChannelId, ring: Arc<Ring>, infohash: Infohash) -> Self {
+        let facts = Facts { infohash, wait_answer: None, read_gap: Duration::ZERO };
+        Self { id, ring, facts: Mutex::new(facts) }
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.facts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -1,0 +1,362 @@
+//! One shard's state and its turn: collect completions and messages, decide, submit once.
+//!
+//! Everything here is synchronous and runs on the shard's own thread; no borrow of [`Core`] lives
+//! across an await. Brains are fed here and nowhere else: handle, then drain to quiet.
+
+use crate::base::ids::Infohash;
+use crate::base::ids::ShardId;
+use crate::base::ids::Target;
+use crate::base::ids::ViewerId;
+use crate::base::time;
+use crate::base::time::Instant;
+use crate::engine::pool::Pool;
+use crate::net::egress::Event;
+use crate::net::egress::RingEgress;
+use crate::net::runtime::Signal;
+use crate::registry::directory::Directory;
+use crate::registry::resolver::Resolver;
+use crate::ring::Pinned;
+use crate::ring::SlabCache;
+use crate::shard::Shared;
+use crate::shard::audience::Audience;
+use crate::shard::channel::ChannelId;
+use crate::shard::gather::Gather;
+use crate::shard::mailbox::Mailboxes;
+use crate::shard::message::Message;
+use crate::shard::message::Watching;
+use crate::shard::source::Source;
+use crate::shard::stats::Stats;
+use slab::Slab;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::rc::Weak;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes that one read of an engine's socket may bring: the shard's only receive buffer.
+pub(crate) const SCRATCH_BYTES: usize = 256 * 1024;
+
+/// An idle shard still looks around this often, so that /readyz can tell it lives.
+const IDLE_TURN_MAX: Duration = Duration::from_secs(1);
+
+/// The handle that tasks of a shard hold.
+#[derive(Clone)]
+pub(crate) struct Shard(Rc<Cell>);
+
+struct Cell {
+    core: RefCell<Core>,
+    signal: Signal,
+}
+
+/// Where a viewer stands: the tag that comes back with every egress event leads here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) audience: usize,
+    pub(crate) entry: usize,
+}
+
+/// What an answer of the pool is for.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    Session { serial: u64, generation: crate::base::ids::Generation },
+    Query { query: crate::registry::resolver::QueryId, id: Infohash, deadline: Instant },
+}
+
+pub(crate) struct Core {
+    pub(crate) me: ShardId,
+    pub(crate) now: Instant,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) mail: Mailboxes<Message>,
+    pub(crate) egress: RingEgress,
+    pub(crate) events: Vec<Event<Pinned>>,
+    pub(crate) cache: SlabCache,
+    pub(crate) places: Slab<Place>,
+    pub(crate) audiences: Slab<Audience>,
+    pub(crate) audience_keys: BTreeMap<Target, usize>,
+    /// Streams that this shard owns, by serial.
+    pub(crate) sources: BTreeMap<u64, Source>,
+    pub(crate) source_keys: BTreeMap<Target, u64>,
+    pub(crate) resolver: Resolver,
+    pub(crate) directory: Directory,
+    pub(crate) pool: Option<Pool>,
+    pub(crate) wanted: BTreeMap<u64, Wanted>,
+    pub(crate) resolving: BTreeMap<u64, Target>,
+    pub(crate) gathers: BTreeMap<u64, Rc<Gather>>,
+    pub(crate) scratch: Box<[u8]>,
+    /// Bytes that go before or between ranges of a ring, built anew for each viewer.
+    pub(crate) out: Vec<u8>,
+    pub(crate) stats: Stats,
+    pub(crate) draining: bool,
+    /// Requests to engines that must end before the thread may: stops.
+    pub(crate) stops_pending: u32,
+    next_token: u64,
+    next_viewer: u64,
+    next_serial: u64,
+    handle: Weak<Cell>,
+}
+
+pub(crate) struct Parts {
+    pub(crate) me: ShardId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) mail: Mailboxes<Message>,
+    pub(crate) egress: RingEgress,
+}
+
+impl Shard {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Rc::new_cyclic(|handle| Cell {
+            core: RefCell::new(Core::new(parts, handle.clone())),
+            signal: Signal::new(),
+        }))
+    }
+
+    /// Runs `act` on the state, then lets a turn follow.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.0.core.borrow_mut();
+        core.now = time::now();
+        let result = act(&mut core);
+        drop(core);
+        self.0.signal.notify();
+        result
+    }
+
+    /// Runs `act` on the state without asking for a turn.
+    pub(crate) fn quietly<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.0.core.borrow_mut();
+        core.now = time::now();
+        act(&mut core)
+    }
+
+    pub(crate) fn notify(&self) {
+        self.0.signal.notify();
+    }
+
+    pub(crate) async fn signalled_until(&self, at: Instant) {
+        self.0.signal.wait_until(at).await;
+    }
+
+    /// One turn; when to come back though nothing wakes the shard.
+    pub(crate) fn turn(&self) -> Instant {
+        self.0.core.borrow_mut().turn()
+    }
+}
+
+impl Core {
+    fn new(parts: Parts, handle: Weak<Cell>) -> Self {
+        let Parts { me, shared, mail, egress } = parts;
+        let config = &shared.config;
+        let pool = (me == ShardId(0)).then(|| Pool::new(config.pool));
+        Self {
+            me,
+            now: time::now(),
+            mail,
+            egress,
+            events: Vec::with_capacity(1_024),
+            cache: SlabCache::new(shared.arena),
+            places: Slab::new(),
+            audiences: Slab::new(),
+            audience_keys: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            source_keys: BTreeMap::new(),
+            resolver: Resolver::new(config.resolver),
+            directory: Directory::new(config.directory),
+            pool,
+            wanted: BTreeMap::new(),
+            resolving: BTreeMap::new(),
+            gathers: BTreeMap::new(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            out: Vec::with_capacity(64 * 188 + 1_024),
+            stats: Stats::default(),
+            draining: false,
+            stops_pending: 0,
+            next_token: 0,
+            next_viewer: 0,
+            next_serial: 0,
+            handle,
+            shared,
+        }
+    }
+
+    pub(crate) fn handle(&self) -> Shard {
+        Shard(self.handle.upgrade().expect("the cell outlives every borrow of its core"))
+    }
+
+    pub(crate) fn next_token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    pub(crate) fn next_viewer(&mut self) -> ViewerId {
+        self.next_viewer += 1;
+        ViewerId(u64::from(self.me.0) << 56 | self.shared.boot_nonce << 32 | self.next_viewer)
+    }
+
+    pub(crate) fn next_channel(&mut self) -> ChannelId {
+        self.next_serial += 1;
+        ChannelId { owner: self.me, serial: self.next_serial }
+    }
+
+    /// The audience of a channel, if this shard has one.
+    pub(crate) fn audience_of(&self, channel: ChannelId) -> Option<usize> {
+        let found =
+            self.audiences.iter().find(|(_, audience)| audience.channel_id() == Some(channel));
+        found.map(|(at, _)| at)
+    }
+
+    fn turn(&mut self) -> Instant {
+        let began = time::now();
+        self.now = began;
+        self.collect();
+        self.receive();
+        self.timers();
+        self.tend_sources();
+        self.serve_audiences();
+        // What the viewers' decisions set off here (a count, an answer) is not left for later.
+        self.receive();
+        if let Err(error) = self.egress.submit() {
+            self.stats.submit_errors += 1;
+            tracing::warn!("egress submit failed: {error}");
+        }
+        let left = self.mail.flush();
+        let ended = time::now();
+        self.stats.turn.record(ended.since(began).as_micros() as u64);
+        self.shared.tick(self.me, ended);
+        if left || self.mail.has_own() {
+            return ended;
+        }
+        self.next_deadline().min(ended + IDLE_TURN_MAX)
+    }
+
+    /// Takes what the egress has to say, so that its wake-up is silent again; the events are
+    /// handled in the next turn.
+    pub(crate) fn drain_egress(&mut self) {
+        self.egress.drain_wake();
+        self.egress.reap(&mut self.events);
+    }
+
+    fn collect(&mut self) {
+        self.drain_egress();
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.on_egress(event);
+        }
+        self.events = events;
+    }
+
+    fn receive(&mut self) {
+        self.shared.inboxes[usize::from(self.me.0)].take(&mut |message| {
+            self.mail.send(self.me, message);
+        });
+        while let Some(message) = self.mail.receive() {
+            self.on_message(message);
+        }
+    }
+
+    fn timers(&mut self) {
+        let now = self.now;
+        if self.resolver.poll_timeout().is_some_and(|at| at <= now) {
+            self.resolver.handle_timeout(now);
+            self.drain_resolver();
+        }
+        if let Some(pool) = &mut self.pool
+            && pool.poll_timeout().is_some_and(|at| at <= now)
+        {
+            pool.handle_timeout(now);
+            self.drain_pool();
+        }
+        self.end_waits();
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let mut next = Instant::NEVER;
+        let mut consider = |at: Option<Instant>| next = next.min(at.unwrap_or(Instant::NEVER));
+        consider(self.resolver.poll_timeout());
+        consider(self.pool.as_ref().and_then(Pool::poll_timeout));
+        for source in self.sources.values() {
+            consider(source.next_deadline());
+        }
+        for (_, audience) in &self.audiences {
+            consider(audience.next_deadline());
+        }
+        next
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Pool(input) => self.feed_pool(input),
+            Message::Granted(granted) => self.on_granted(granted),
+            Message::Denied { token, reason, retry_after } => {
+                self.on_denied(token, &reason, retry_after);
+            }
+            Message::Resolve { from, token, target } => self.resolve_for(from, token, target),
+            Message::Resolved { token, resolution } => self.on_resolved(token, resolution),
+            Message::Confirmed { target, infohash } => self.on_confirmed(target, infohash),
+            Message::Forget { target } => self.on_forget(target),
+            Message::Offline { key, reason } => {
+                self.directory.mark_offline(&key, &reason, self.now);
+            }
+            Message::Online { key } => self.directory.mark_online(&key),
+            Message::Release { key, from } => self.on_release(&key, from),
+            Message::Claim(claim) => self.on_claim(claim),
+            Message::Merge(claim) => self.on_merge(claim),
+            Message::Claimed { channel, generation } => self.on_claimed(channel, generation),
+            Message::MergeInto { channel, generation, infohash, adopted } => {
+                let input = crate::stream::Input::MergeInto { generation, infohash, adopted };
+                self.feed(channel.serial, input);
+            }
+            Message::Subscribe(subscribe) => self.on_subscribe(subscribe),
+            Message::Hosted(subscribe) => self.host(subscribe),
+            Message::Subscribed { key, channel } => self.on_subscribed(&key, channel),
+            Message::Declined { key, answer } => self.on_declined(&key, &answer),
+            Message::Watching { channel, what } => self.on_watching(channel, what),
+            Message::Ask { from, token, ask } => {
+                let told = self.tell(ask);
+                self.mail.send(from, Message::Tell { token, told });
+            }
+            Message::Tell { token, told } => {
+                if let Some(gather) = self.gathers.get(&token) {
+                    gather.put(told);
+                }
+            }
+            Message::Drain => self.drain(),
+        }
+    }
+
+    fn on_watching(&mut self, channel: ChannelId, what: Watching) {
+        use crate::stream::Input;
+        let serial = channel.serial;
+        match what {
+            Watching::Count { from: shard, count, waiting } => {
+                self.feed(serial, Input::Viewers { shard, count, waiting });
+            }
+            Watching::Idle { from: shard, generation: close_generation } => {
+                self.feed(serial, Input::Idle { shard, close_generation });
+            }
+            Watching::Busy { from: shard, generation: close_generation } => {
+                self.feed(serial, Input::Busy { shard, close_generation });
+            }
+            Watching::Refuse { answer } => self.on_refuse(channel, &answer),
+            Watching::CloseViewers { reason } => self.on_close_viewers(channel, reason),
+            Watching::MoveViewers { infohash } => self.on_move_viewers(channel, infohash),
+            Watching::EvictBelow { offset } => self.on_evict(channel, offset),
+            Watching::MayClose { generation } => self.on_may_close(channel, generation),
+        }
+    }
+
+    /// True when nothing of this shard is left that an engine or a viewer waits for.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.sources.is_empty() && self.places.is_empty() && self.stops_pending == 0
+    }
+
+    fn drain(&mut self) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        self.drain_audiences();
+        let serials: Vec<u64> = self.sources.keys().copied().collect();
+        for serial in serials {
+            self.feed(serial, crate::stream::Input::Drain);
+        }
+    }
+}

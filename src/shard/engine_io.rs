@@ -1,0 +1,424 @@
+//! Requests to engines: one connection each, one answer each, every wait with an end.
+//!
+//! A task here knows one order. Whatever happens, it feeds exactly one answer with the order's
+//! generation back into the session (a body: its head, then its end). Only the address that was
+//! granted is ever dialled; of the URLs in replies and redirects the path alone is used.
+
+use crate::base::ids::EngineId;
+use crate::base::ids::Generation;
+use crate::base::ids::Infohash;
+use crate::base::ids::Target;
+use crate::base::time;
+use crate::base::time::Instant;
+use crate::engine::pool;
+use crate::engine::reply;
+use crate::engine::reply::Failure;
+use crate::engine::request;
+use crate::http::body::BodyDecoder;
+use crate::http::head::Framing;
+use crate::http::head::HEAD_BYTES_MAX;
+use crate::http::head::Parse;
+use crate::http::head::parse_response;
+use crate::net::Closer;
+use crate::net::conn::Conn;
+use crate::net::conn::Sweep;
+use crate::registry::resolver::QueryId;
+use crate::registry::resolver::QueryReply;
+use crate::shard::core::Shard;
+use crate::shard::ingest::Flow;
+use crate::shard::translate;
+use crate::stream;
+use crate::stream::Input;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+const STAT_MAX: Duration = Duration::from_secs(5);
+const STOP_MAX: Duration = Duration::from_secs(3);
+/// The session that a reply opened is given up by the engine when nobody reads it for so long.
+const ACTIVITY_TIMEOUT_SECONDS: u32 = 60;
+
+/// Where an engine is, as it was granted.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    pub(crate) engine: EngineId,
+    pub(crate) socket: SocketAddr,
+    pub(crate) host: Arc<str>,
+}
+
+/// Why a request came to nothing.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    /// No connection was made: the pool resolves the name again.
+    pub(crate) connecting: bool,
+    pub(crate) failure: Failure,
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self { connecting: false, failure }
+    }
+}
+
+fn cut(error: &io::Error) -> Trouble {
+    let silent = error.kind() == io::ErrorKind::TimedOut;
+    if silent { Failure::Silent.into() } else { Failure::Cut.into() }
+}
+
+async fn connect(address: &Address, deadline: Instant) -> Result<Conn, Trouble> {
+    let until = deadline.min(time::now() + CONNECT_MAX);
+    match Conn::connect(address.socket, until).await {
+        Ok(mut conn) => {
+            conn.set_deadline(deadline, Sweep::Both);
+            Ok(conn)
+        }
+        Err(_) => Err(Trouble { connecting: true, failure: Failure::Refused }),
+    }
+}
+
+/// A reply whose head has come; `rest` is what came behind it.
+struct Headed {
+    conn: Conn,
+    hop: Result<reply::Hop, Failure>,
+    status: u16,
+    framing: Framing,
+    rest: Vec<u8>,
+}
+
+async fn ask(
+    address: &Address,
+    path: &str,
+    deadline: Instant,
+    connected: impl FnOnce(Closer) -> bool,
+) -> Result<Headed, Trouble> {
+    let mut conn = connect(address, deadline).await?;
+    if !connected(conn.closer()) {
+        return Err(Failure::Cut.into());
+    }
+    let bytes = request::request(&address.host, path);
+    conn.send_all(&bytes).await.map_err(|error| cut(&error))?;
+    let mut head = Vec::with_capacity(1_024);
+    let mut buffer = [0; 4_096];
+    loop {
+        let n = conn.recv(&mut buffer).await.map_err(|error| cut(&error))?;
+        if n == 0 {
+            return Err(Failure::Cut.into());
+        }
+        head.extend_from_slice(&buffer[..n]);
+        match parse_response(&head) {
+            Ok(Parse::Complete { head: parsed, consumed }) => {
+                let hop = reply::playback_head(&parsed);
+                let (status, framing) = (parsed.status, parsed.framing);
+                let rest = head[consumed..].to_vec();
+                return Ok(Headed { conn, hop, status, framing, rest });
+            }
+            Ok(Parse::Partial) if head.len() < HEAD_BYTES_MAX => {}
+            Ok(Parse::Partial) => return Err(Failure::MalformedHead.into()),
+            Err(error) => return Err(reply::bad_head(error).into()),
+        }
+    }
+}
+
+/// The rest of a small reply. A cut after the first bytes leaves what came: the parser judges it.
+async fn read_body(headed: &mut Headed, bytes_max: usize) -> Result<Vec<u8>, Trouble> {
+    let mut decoder = BodyDecoder::new(headed.framing);
+    let mut body = Vec::new();
+    let mut sink = |slice: &[u8]| {
+        let room = bytes_max.saturating_sub(body.len());
+        body.extend_from_slice(&slice[..slice.len().min(room)]);
+    };
+    let malformed = |_| Trouble::from(Failure::Other("a malformed reply".to_owned()));
+    let mut done = decoder.feed(&headed.rest, &mut sink).map_err(malformed)?.done;
+    let mut buffer = [0; 4_096];
+    let mut total = headed.rest.len();
+    while !done && total < bytes_max {
+        let n = headed.conn.recv(&mut buffer).await.map_err(|error| cut(&error))?;
+        if n == 0 {
+            break;
+        }
+        total += n;
+        done = decoder.feed(&buffer[..n], &mut sink).map_err(malformed)?.done;
+    }
+    Ok(body)
+}
+
+/// One small question: status and body of the reply.
+pub(crate) async fn exchange(
+    address: &Address,
+    path: &str,
+    deadline: Instant,
+    bytes_max: usize,
+) -> Result<(u16, Vec<u8>), Trouble> {
+    let mut headed = ask(address, path, deadline, |_| true).await?;
+    let body = read_body(&mut headed, bytes_max).await?;
+    Ok((headed.status, body))
+}
+
+/// Tells the pool how it went.
+fn report(shard: &Shard, address: &Address, trouble: Option<&Trouble>) {
+    let engine = address.engine;
+    let input = match trouble {
+        Some(trouble) if trouble.connecting => {
+            pool::Input::ConnectFailed { engine, address: address.socket }
+        }
+        Some(trouble) => pool::Input::Outcome { engine, result: Err(trouble.failure.clone()) },
+        None => pool::Input::Outcome { engine, result: Ok(()) },
+    };
+    shard.with(|core| core.ask_pool(input));
+}
+
+pub(crate) async fn open(
+    shard: Shard,
+    serial: u64,
+    generation: Generation,
+    engine: EngineId,
+    address: Address,
+    target: Target,
+    pid: String,
+) {
+    debug_assert_eq!(engine, address.engine);
+    let deadline = time::now() + shard.quietly(|core| core.shared.config.session.start_timeout);
+    let path = request::getstream(&target, &pid);
+    let result = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+    let result = result.and_then(|(status, body)| Ok(reply::open(status, &body)?));
+    report(&shard, &address, result.as_ref().err());
+    shard.with(|core| match result {
+        Ok(opened) => {
+            let opened = translate::opened(&opened);
+            if core.sources.get(&serial).is_some_and(|source| !source.ended) {
+                core.feed(serial, Input::Opened { generation, opened });
+            } else if !opened.command_path.is_empty() {
+                // The stream is gone: nobody else will stop what was opened for it.
+                core.stops_pending += 1;
+                let task = stop(core.handle(), serial, generation, address, opened.command_path);
+                crate::net::runtime::spawn(task);
+            }
+        }
+        Err(trouble) => {
+            let failure = translate::failure(trouble.failure, translate::During::Open);
+            core.feed(serial, Input::OpenFailed { generation, failure });
+        }
+    });
+}
+
+pub(crate) async fn activity_timeout(_shard: Shard, address: Address, path: String) {
+    let command = request::Command::ActivityTimeout { seconds: ACTIVITY_TIMEOUT_SECONDS };
+    let path = request::command(&path, command);
+    let deadline = time::now() + STOP_MAX;
+    // An engine that does not know it is as good as one that does.
+    let _ = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+}
+
+pub(crate) async fn stat(
+    shard: Shard,
+    serial: u64,
+    generation: Generation,
+    address: Address,
+    path: String,
+) {
+    let deadline = time::now() + STAT_MAX;
+    let result = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+    let result = result.and_then(|(status, body)| Ok(reply::stat(status, &body)?));
+    shard.with(|core| match result {
+        Ok(facts) => {
+            let facts = translate::stat(facts);
+            core.feed(serial, Input::Stat { generation, facts });
+        }
+        Err(trouble) => {
+            let failure = translate::failure(trouble.failure, translate::During::Stat);
+            core.feed(serial, Input::StatFailed { generation, failure });
+        }
+    });
+}
+
+pub(crate) async fn stop(
+    shard: Shard,
+    serial: u64,
+    generation: Generation,
+    address: Address,
+    path: String,
+) {
+    let deadline = time::now() + STOP_MAX;
+    // The session had no command path: nothing can be asked, and it expires by itself.
+    let answered = if path.is_empty() {
+        false
+    } else {
+        let path = request::command(&path, request::Command::Stop);
+        let result = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+        result.is_ok_and(|(status, body)| reply::command(status, &body).is_ok())
+    };
+    shard.with(|core| {
+        core.stops_pending -= 1;
+        core.feed(serial, Input::StopDone { generation, answered });
+    });
+}
+
+/// The media body of a session: redirects on the same engine, then bytes into the ring until it
+/// ends or is not wanted.
+pub(crate) async fn play(
+    shard: Shard,
+    serial: u64,
+    generation: Generation,
+    engine: EngineId,
+    address: Address,
+    path: String,
+) {
+    debug_assert_eq!(engine, address.engine);
+    let deadline = time::now() + shard.quietly(|core| core.shared.config.session.start_timeout);
+    let connected = |shard: &Shard, closer: Closer| {
+        shard.quietly(|core| {
+            let source = core.sources.get_mut(&serial);
+            source.is_some_and(|source| source.ingest.connected(generation, closer))
+        })
+    };
+    let result = follow(&shard, &address, path, deadline, connected).await;
+    let headed = match result {
+        Ok(headed) => headed,
+        Err(trouble) => {
+            let wanted = shard.quietly(|core| {
+                core.sources.get(&serial).is_some_and(|s| s.ingest.is_wanted(generation))
+            });
+            if wanted {
+                report(&shard, &address, Some(&trouble));
+            }
+            let failure = translate::failure(trouble.failure, translate::During::Play);
+            shard.with(|core| core.feed(serial, Input::PlayFailed { generation, failure }));
+            return;
+        }
+    };
+    shard.with(|core| {
+        let now = core.now;
+        if let Some(source) = core.sources.get_mut(&serial) {
+            source.ingest.body_begins(source.writer.written(), now);
+        }
+        core.feed(serial, Input::PlayHead { generation });
+    });
+    report(&shard, &address, None);
+    read_media(shard, serial, generation, headed).await;
+}
+
+async fn follow(
+    shard: &Shard,
+    address: &Address,
+    path: String,
+    deadline: Instant,
+    connected: impl Fn(&Shard, Closer) -> bool,
+) -> Result<Headed, Trouble> {
+    let mut path = path;
+    for _ in 0..=reply::REDIRECTS_MAX {
+        let mut headed = ask(address, &path, deadline, |closer| connected(shard, closer)).await?;
+        match headed.hop {
+            Ok(reply::Hop::Redirect(next)) => next.as_str().clone_into(&mut path),
+            Ok(reply::Hop::Body(framing)) => {
+                headed.framing = framing;
+                headed.conn.clear_deadline();
+                return Ok(Headed { hop: Ok(reply::Hop::Rejected), ..headed });
+            }
+            Ok(reply::Hop::Rejected) => {
+                let status = headed.status;
+                let mut headed = Headed { hop: Ok(reply::Hop::Rejected), ..headed };
+                let body = read_body(&mut headed, reply::REJECTION_BYTES_MAX).await?;
+                return Err(reply::rejected(status, &body).into());
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Err(Failure::Other("too many redirects".to_owned()).into())
+}
+
+async fn read_media(shard: Shard, serial: u64, generation: Generation, headed: Headed) {
+    let Headed { mut conn, framing, rest, .. } = headed;
+    let mut decoder = BodyDecoder::new(framing);
+    let mut first = Some(rest);
+    loop {
+        let flow = shard.quietly(|core| core.flow(serial, generation));
+        match flow {
+            Flow::Read => {}
+            Flow::Pause(for_at_most) => {
+                crate::net::runtime::sleep(for_at_most).await;
+                continue;
+            }
+            Flow::Stop => return,
+        }
+        let ended = if let Some(rest) = first.take() {
+            shard.with(|core| core.take(serial, generation, Bytes::Given(&rest), &mut decoder))
+        } else {
+            if conn.readable().await.is_err() {
+                Some(stream::Failure::Cut)
+            } else {
+                shard.with(|core| {
+                    core.take(serial, generation, Bytes::From(&mut conn), &mut decoder)
+                })
+            }
+        };
+        if let Some(failure) = ended {
+            shard.with(|core| core.feed(serial, Input::BodyEnded { generation, failure }));
+            return;
+        }
+    }
+}
+
+/// Where the next bytes of a body are.
+pub(crate) enum Bytes<'a> {
+    Given(&'a [u8]),
+    From(&'a mut Conn),
+}
+
+/// A question of the resolver.
+pub(crate) async fn media_files(
+    shard: Shard,
+    query: QueryId,
+    id: Infohash,
+    address: Address,
+    deadline: Instant,
+) {
+    let path = request::media_files(&id);
+    let result = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+    let result = result.and_then(|(status, body)| Ok(reply::media_files(status, &body)?));
+    report(&shard, &address, result.as_ref().err());
+    let reply = match result {
+        Ok(reply::MediaFiles::Infohash(infohash)) => QueryReply::Infohash(infohash),
+        Ok(reply::MediaFiles::Error(text)) => QueryReply::ErrorReply(text),
+        Ok(reply::MediaFiles::UnknownMethod) => QueryReply::UnknownMethod,
+        Err(Trouble { failure: Failure::Silent, .. }) => QueryReply::Timeout,
+        Err(_) => QueryReply::Unreachable,
+    };
+    let engine = Some(address.engine);
+    shard.with(|core| core.on_query_result(query, engine, reply));
+}
+
+/// Asks an engine whether it lives.
+pub(crate) async fn probe(
+    shard: Shard,
+    generation: Generation,
+    address: Address,
+    deadline: Instant,
+) {
+    let path = request::status();
+    let result = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+    let result = result.map_err(|trouble| trouble.failure);
+    let result = result.and_then(|(status, body)| reply::engine_status(status, &body));
+    let engine = address.engine;
+    shard.with(|core| core.feed_pool(pool::Input::ProbeDone { engine, generation, result }));
+}
+
+/// The list of an orchestrator.
+pub(crate) async fn orchestrator(
+    shard: Shard,
+    url: crate::engine::spec::OrchestratorUrl,
+    socket: SocketAddr,
+    deadline: Instant,
+) {
+    let host = crate::engine::spec::host_header(&url.host, url.port);
+    let address = Address { engine: EngineId(u32::MAX), socket, host: host.into() };
+    let result =
+        exchange(&address, &url.path, deadline, crate::engine::orchestrator::LIST_BYTES_MAX).await;
+    let result = match result {
+        Ok((200, body)) => crate::engine::orchestrator::parse(&body),
+        Ok((status, _)) => Err(format!("status {status}")),
+        Err(trouble) => Err(trouble.failure.to_string()),
+    };
+    shard.with(|core| core.feed_pool(pool::Input::OrchestratorList { url, result }));
+}

@@ -1,0 +1,313 @@
+//! What the home shard of a key does: resolves it once, knows where its stream runs, and settles
+//! claims when an engine names another infohash than a session was opened as.
+
+use crate::base::ids::Generation;
+use crate::base::ids::Infohash;
+use crate::base::ids::ShardId;
+use crate::base::ids::Target;
+use crate::registry::directory::Claim as Claimed;
+use crate::registry::directory::Start;
+use crate::registry::resolver;
+use crate::registry::resolver::QueryId;
+use crate::registry::resolver::QueryReply;
+use crate::registry::resolver::Resolution;
+use crate::shard::audience::Stage;
+use crate::shard::channel::ChannelId;
+use crate::shard::core::Core;
+use crate::shard::core::Wanted;
+use crate::shard::message::Claim;
+use crate::shard::message::Message;
+use crate::shard::message::Subscribe;
+use crate::shard::message::Watching;
+use crate::stream;
+use crate::stream::Answer;
+use crate::stream::Code;
+use std::time::Duration;
+
+/// A stream that opens or ends just now is asked again after this.
+const MERGE_AGAIN: Duration = Duration::from_millis(100);
+
+impl Core {
+    pub(crate) fn resolve_for(&mut self, from: ShardId, token: u64, target: Target) {
+        let live = match &target {
+            Target::Id(id) | Target::Infohash(id) => {
+                self.directory.runs_on(&Target::Infohash(*id)).is_some()
+            }
+            Target::Url(_) | Target::Magnet(_) => self.directory.runs_on(&target).is_some(),
+        };
+        // The resolver knows one token; who asked, and under which number, rides in it.
+        let token = u64::from(from.0) << 56 | token;
+        self.resolver.handle(resolver::Input::Resolve { token, target, live }, self.now);
+        self.drain_resolver();
+    }
+
+    pub(crate) fn drain_resolver(&mut self) {
+        while let Some(output) = self.resolver.poll_output() {
+            match output {
+                resolver::Output::Query { query, id, exclude, deadline } => {
+                    let token = self.next_token();
+                    self.wanted.insert(token, Wanted::Query { query, id, deadline });
+                    let select = crate::engine::pool::Select {
+                        token,
+                        owner: self.me,
+                        stream: Some(id),
+                        need: crate::engine::pool::Need::Query,
+                        exclude: exclude.into_iter().collect(),
+                        prefer: None,
+                        prefer_not: None,
+                        only: None,
+                    };
+                    self.ask_pool(crate::engine::pool::Input::Select(select));
+                }
+                resolver::Output::Resolved { token, resolution } => {
+                    let to = ShardId((token >> 56) as u8);
+                    let token = token & ((1 << 56) - 1);
+                    self.mail.send(to, Message::Resolved { token, resolution });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_query_result(
+        &mut self,
+        query: QueryId,
+        engine: Option<crate::base::ids::EngineId>,
+        result: QueryReply,
+    ) {
+        let input = resolver::Input::QueryResult { query, engine, result };
+        self.resolver.handle(input, self.now);
+        self.drain_resolver();
+    }
+
+    pub(crate) fn on_confirmed(&mut self, target: Target, infohash: Infohash) {
+        self.resolver.handle(resolver::Input::Confirmed { target, infohash }, self.now);
+        self.drain_resolver();
+    }
+
+    pub(crate) fn on_forget(&mut self, target: Target) {
+        self.resolver.handle(resolver::Input::Forget { target }, self.now);
+        self.drain_resolver();
+    }
+
+    /// On the shard that asked.
+    pub(crate) fn on_resolved(&mut self, token: u64, resolution: Resolution) {
+        let Some(asked) = self.resolving.remove(&token) else { return };
+        let found = self.audiences.iter().find(|(_, audience)| {
+            matches!(audience.stage, Stage::Resolving { token: mine } if mine == token)
+        });
+        let Some((at, _)) = found else { return };
+        let (key, open) = match resolution {
+            Resolution::Infohash(infohash) => (Target::Infohash(infohash), asked),
+            Resolution::Assumed { infohash, .. } => {
+                (Target::Infohash(infohash), Target::Infohash(infohash))
+            }
+            Resolution::AsGiven(target) => (target.clone(), target),
+            Resolution::Busy => {
+                let answer = Answer {
+                    code: Code::NoCapacity,
+                    message: "too many channels are being looked up at once".to_owned(),
+                    engine: None,
+                    retry_after_s: Some(5),
+                };
+                self.decline(at, &answer);
+                return;
+            }
+        };
+        let open = match open {
+            // An infohash that runs was asked for as an id.
+            Target::Id(id) if key == Target::Infohash(id) => key.clone(),
+            given @ (Target::Id(_) | Target::Infohash(_) | Target::Url(_) | Target::Magnet(_)) => {
+                given
+            }
+        };
+        self.settle_key(at, key, open);
+    }
+
+    fn settle_key(&mut self, at: usize, key: Target, open: Target) {
+        match self.audience_keys.get(&key) {
+            Some(other) if *other != at && !self.audiences[*other].over => {
+                let into = *other;
+                self.merge_audiences(at, into);
+            }
+            _ => {
+                self.audience_keys.insert(key.clone(), at);
+                if !self.audiences[at].keys.contains(&key) {
+                    self.audiences[at].keys.push(key.clone());
+                }
+                self.subscribe(at, key, open);
+            }
+        }
+    }
+
+    /// Answers everybody who waits and forgets the audience when nobody is left.
+    pub(crate) fn decline(&mut self, at: usize, answer: &Answer) {
+        self.audiences[at].over = true;
+        self.answer_all(at, answer);
+        self.retire_detached();
+    }
+
+    /// Audiences without a stream go as soon as their last socket is closed.
+    pub(crate) fn retire_detached(&mut self) {
+        let gone = self.audiences.iter().filter(|(_, audience)| {
+            audience.over && audience.channel().is_none() && audience.entries.is_empty()
+        });
+        let gone: Vec<usize> = gone.map(|(at, _)| at).collect();
+        for at in gone {
+            self.drop_audience(at);
+        }
+    }
+
+    pub(crate) fn on_declined(&mut self, key: &Target, answer: &Answer) {
+        if let Some(at) = self.subscribing(key) {
+            self.decline(at, answer);
+        }
+    }
+
+    fn subscribing(&self, key: &Target) -> Option<usize> {
+        let found = self.audiences.iter().find(|(_, audience)| {
+            matches!(audience.stage, Stage::Subscribing) && audience.keys.contains(key)
+        });
+        found.map(|(at, _)| at)
+    }
+
+    pub(crate) fn on_subscribed(
+        &mut self,
+        key: &Target,
+        channel: std::sync::Arc<crate::shard::channel::Channel>,
+    ) {
+        let Some(at) = self.subscribing(key) else {
+            // Nobody here remembers: the owner must not count on this shard.
+            let what = Watching::Count { from: self.me, count: 0, waiting: 0 };
+            let channel = channel.id;
+            self.mail.send(channel.owner, Message::Watching { channel, what });
+            return;
+        };
+        if let Some(other) = self.audience_of(channel.id)
+            && other != at
+        {
+            // Another key of the same stream: one audience, one reader.
+            self.merge_audiences(at, other);
+            return;
+        }
+        let index = usize::from(self.me.0);
+        let audience = &mut self.audiences[at];
+        audience.reader = Some(crate::ring::Reader::new(channel.ring.clone(), index));
+        audience.stage = Stage::Attached(channel);
+    }
+
+    /// On the key's home: whose stream is it?
+    pub(crate) fn on_subscribe(&mut self, subscribe: Subscribe) {
+        match self.directory.claim(&subscribe.key, self.me) {
+            Claimed::Taken(host) => self.mail.send(host, Message::Hosted(subscribe)),
+            Claimed::Granted | Claimed::Yours => self.host(subscribe),
+            Claimed::Full => {
+                let answer = no_capacity("RINGCAST_MAX_STREAMS");
+                let key = subscribe.key;
+                self.mail.send(subscribe.from, Message::Declined { key, answer });
+            }
+        }
+    }
+
+    /// On the stream's owner.
+    pub(crate) fn host(&mut self, subscribe: Subscribe) {
+        if let Some(serial) = self.source_keys.get(&subscribe.key).copied() {
+            self.admit(serial, subscribe);
+            return;
+        }
+        if let Start::Offline { retry_after, reason, .. } =
+            self.directory.may_start(&subscribe.key, self.now)
+        {
+            let answer = offline(&reason, retry_after);
+            self.refuse_start(subscribe, answer);
+            return;
+        }
+        match self.open_source(&subscribe) {
+            Ok(serial) => self.admit(serial, subscribe),
+            Err(answer) => self.refuse_start(subscribe, answer),
+        }
+    }
+
+    fn refuse_start(&mut self, subscribe: Subscribe, answer: Answer) {
+        let key = subscribe.key;
+        self.directory.release(&key, self.me);
+        self.mail.send(subscribe.from, Message::Declined { key, answer });
+    }
+
+    pub(crate) fn on_release(&mut self, key: &Target, from: ShardId) {
+        self.directory.release(key, from);
+    }
+
+    /// On the home of the infohash that an engine named.
+    pub(crate) fn on_claim(&mut self, claim: Box<Claim>) {
+        let key = Target::Infohash(claim.infohash);
+        match self.directory.claim(&key, claim.from) {
+            Claimed::Taken(host) => self.mail.send(host, Message::Merge(claim)),
+            Claimed::Granted | Claimed::Yours | Claimed::Full => {
+                let Claim { channel, generation, from, .. } = *claim;
+                self.mail.send(from, Message::Claimed { channel, generation });
+            }
+        }
+    }
+
+    /// On the shard whose stream has that infohash: it takes the new session over when its engine
+    /// is the same (the engine has already ended the old one), else it stays as it is.
+    pub(crate) fn on_merge(&mut self, claim: Box<Claim>) {
+        let key = Target::Infohash(claim.infohash);
+        let running = self.source_keys.get(&key).copied();
+        let adoption = running.map_or(stream::Adoption::No, |serial| {
+            self.sources[&serial].session.adoption(claim.engine, claim.infohash)
+        });
+        if adoption == stream::Adoption::Later {
+            // It is being opened or ended at this moment: the answer is known soon.
+            let shard = self.handle();
+            crate::net::runtime::spawn(async move {
+                crate::net::runtime::sleep(MERGE_AGAIN).await;
+                shard.with(|core| core.on_merge(claim));
+            });
+            return;
+        }
+        let adopted = adoption == stream::Adoption::Yes;
+        let Claim { from, channel, generation, infohash, engine, .. } = *claim;
+        if let (true, Some(serial)) = (adopted, running) {
+            let Claim { reservation, opened, engine_name: name, .. } = *claim;
+            if let Some(source) = self.sources.get_mut(&serial) {
+                source.lent.insert(engine, reservation);
+            }
+            self.feed(serial, stream::Input::Adopt { engine, reservation, name, opened });
+        }
+        self.mail.send(from, Message::MergeInto { channel, generation, infohash, adopted });
+    }
+
+    pub(crate) fn on_claimed(&mut self, channel: ChannelId, generation: Generation) {
+        self.feed(channel.serial, stream::Input::Claimed { generation });
+        let Some(source) = self.sources.get_mut(&channel.serial) else { return };
+        let infohash = source.session.infohash();
+        let key = Target::Infohash(infohash);
+        let given = source.keys[0].clone();
+        source.channel.update(|facts| facts.infohash = infohash);
+        if !source.keys.contains(&key) {
+            source.keys.push(key.clone());
+            self.source_keys.insert(key, channel.serial);
+        }
+        let to = crate::registry::home(&given, self.mail.shards());
+        self.mail.send(to, Message::Confirmed { target: given, infohash });
+    }
+}
+
+pub(crate) fn no_capacity(setting: &str) -> Answer {
+    Answer {
+        code: Code::NoCapacity,
+        message: format!("this server is full: {setting} is reached"),
+        engine: None,
+        retry_after_s: Some(10),
+    }
+}
+
+fn offline(reason: &str, retry_after: Duration) -> Answer {
+    Answer {
+        code: Code::NothingToPlay,
+        message: format!("{reason} (asked a moment ago)"),
+        engine: None,
+        retry_after_s: Some(u32::try_from(retry_after.as_secs()).unwrap_or(60).max(1)),
+    }
+}

@@ -1,0 +1,250 @@
+//! Engine bytes on their way into the ring: body framing, alignment, one copy, the scan.
+//!
+//! Nothing here allocates, logs or locks per packet. A read is only made when the ring has room
+//! for all of it, so that no byte ever has to be put aside.
+
+use crate::base::ids::Generation;
+use crate::base::sizes::PACKET_BYTES;
+use crate::base::time::Instant;
+use crate::http::body::BodyDecoder;
+use crate::net::Closer;
+use crate::ring::Access;
+use crate::ring::SlabCache;
+use crate::ring::Writer;
+use crate::shard::core::SCRATCH_BYTES;
+use crate::ts;
+use crate::ts::Scanner;
+use std::time::Duration;
+
+/// While the bitrate is unknown, this part of the cap may be read ahead.
+const READ_AHEAD_UNKNOWN: u64 = 2;
+
+/// A pause is looked at again after this at the latest.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// What the reading task does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flow {
+    Read,
+    /// The ring is ahead of its viewers, or full.
+    Pause(Duration),
+    /// This body is not wanted any more.
+    Stop,
+}
+
+pub(crate) struct Ingest {
+    sync: ts::Sync,
+    scanner: Scanner,
+    /// The play order whose bytes are wanted.
+    generation: Option<Generation>,
+    closer: Option<Closer>,
+    /// Bytes of packets that came since the last turn.
+    pub(crate) fresh: u64,
+    pub(crate) access_fresh: bool,
+    pub(crate) dirty: bool,
+    /// Media and wall clock when the first media time of this body came.
+    clock: Option<(u64, Instant)>,
+    started_at_byte: u64,
+    pub(crate) paused_since: Option<Instant>,
+    last_read: Instant,
+    /// The longest gaps between reads of this minute and the last one.
+    gap: Duration,
+    gap_before: Duration,
+    gap_turn: Instant,
+}
+
+impl Ingest {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            sync: ts::Sync::new(),
+            scanner: Scanner::new(),
+            generation: None,
+            closer: None,
+            fresh: 0,
+            access_fresh: false,
+            dirty: false,
+            clock: None,
+            started_at_byte: 0,
+            paused_since: None,
+            last_read: now,
+            gap: Duration::ZERO,
+            gap_before: Duration::ZERO,
+            gap_turn: now,
+        }
+    }
+
+    /// The bytes of this order are wanted from now on, and of no other.
+    pub(crate) fn begin(&mut self, generation: Generation) {
+        self.close_any();
+        self.generation = Some(generation);
+    }
+
+    pub(crate) fn is_wanted(&self, generation: Generation) -> bool {
+        self.generation == Some(generation)
+    }
+
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
+
+    /// The connection of the order; false when it is not wanted any more.
+    pub(crate) fn connected(&mut self, generation: Generation, closer: Closer) -> bool {
+        if !self.is_wanted(generation) {
+            return false;
+        }
+        self.closer = Some(closer);
+        true
+    }
+
+    pub(crate) fn body_begins(&mut self, written: u64, now: Instant) {
+        self.sync.reset();
+        self.clock = None;
+        self.started_at_byte = written;
+        self.last_read = now;
+    }
+
+    pub(crate) fn splice(&mut self) {
+        self.scanner.splice();
+    }
+
+    pub(crate) fn close(&mut self, generation: Generation) {
+        if self.is_wanted(generation) {
+            self.close_any();
+        }
+    }
+
+    pub(crate) fn close_any(&mut self) {
+        self.generation = None;
+        if let Some(closer) = self.closer.take() {
+            closer.shutdown();
+        }
+    }
+
+    pub(crate) fn scanner(&self) -> &Scanner {
+        &self.scanner
+    }
+
+    pub(crate) fn sync_losses(&self) -> u64 {
+        self.sync.losses()
+    }
+
+    pub(crate) fn read_gap(&self) -> Duration {
+        self.gap.max(self.gap_before)
+    }
+
+    /// May another read be made?
+    pub(crate) fn flow(
+        &mut self,
+        generation: Generation,
+        writer: &mut Writer,
+        cache: &mut SlabCache,
+        now: Instant,
+    ) -> Flow {
+        if !self.is_wanted(generation) {
+            return Flow::Stop;
+        }
+        if !writer.reserve(SCRATCH_BYTES + PACKET_BYTES, cache) {
+            return Flow::Pause(PAUSE_MAX);
+        }
+        match self.ahead(writer, now) {
+            Some(over) => Flow::Pause(over.min(PAUSE_MAX)),
+            None => Flow::Read,
+        }
+    }
+
+    /// How far the media received is ahead of half the ring: the burst at a start must not lap
+    /// the viewers that it is for.
+    fn ahead(&self, writer: &Writer, now: Instant) -> Option<Duration> {
+        let written = writer.written() - self.started_at_byte;
+        let (Some(bitrate), Some((media_us, at))) = (self.scanner.bitrate_bps(), self.clock) else {
+            let full = written > writer.cap_bytes() / READ_AHEAD_UNKNOWN;
+            return full.then_some(PAUSE_MAX);
+        };
+        let ring_us = writer.cap_bytes().saturating_mul(8_000_000) / bitrate.max(1);
+        let media = self.scanner.media_us().unwrap_or(media_us).saturating_sub(media_us);
+        let lead = media.saturating_sub(now.since(at).as_micros() as u64);
+        let over = lead.saturating_sub(ring_us / 2);
+        (over > 0).then(|| Duration::from_micros(over).max(Duration::from_millis(10)))
+    }
+
+    /// One read's bytes. True when the body is complete.
+    pub(crate) fn take(
+        &mut self,
+        bytes: &[u8],
+        decoder: &mut BodyDecoder,
+        writer: &mut Writer,
+        cache: &mut SlabCache,
+        now: Instant,
+    ) -> Result<bool, crate::http::body::BodyError> {
+        let gap = now.since(self.last_read);
+        self.last_read = now;
+        if now.since(self.gap_turn) > Duration::from_secs(60) {
+            self.gap_before = std::mem::take(&mut self.gap);
+            self.gap_turn = now;
+        }
+        self.gap = self.gap.max(gap);
+        let Self { sync, scanner, fresh, access_fresh, .. } = self;
+        let progress = decoder.feed(bytes, &mut |slice| {
+            sync.feed(slice, &mut |packets| {
+                let offset = writer.written();
+                writer.append(packets.bytes(), cache).expect("room was reserved for the read");
+                *fresh += packets.bytes().len() as u64;
+                scan(scanner, packets, offset, writer, access_fresh);
+            });
+        })?;
+        self.dirty = true;
+        if self.clock.is_none() {
+            self.clock = self.scanner.media_us().map(|media_us| (media_us, now));
+        }
+        Ok(progress.done)
+    }
+}
+
+fn scan(
+    scanner: &mut Scanner,
+    packets: ts::Packets<'_>,
+    offset: u64,
+    writer: &mut Writer,
+    access_fresh: &mut bool,
+) {
+    let mut psi_changed = false;
+    let mut points: [Option<ts::AccessPoint>; 4] = [None; 4];
+    let mut rest = packets;
+    let mut at = offset;
+    // A slab's worth at a time: a handful of access points at most between two looks.
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rest.len().min(64));
+        scanner.scan(now, at, &mut |event| match event {
+            ts::Event::RandomAccess(point) => {
+                if let Some(free) = points.iter_mut().find(|free| free.is_none()) {
+                    *free = Some(point);
+                }
+            }
+            ts::Event::PsiChanged { .. } => psi_changed = true,
+            ts::Event::PsiPacket { offset, pid, cc } => writer.push_psi_packet(offset, pid, cc),
+            ts::Event::ClockJump { .. } => {}
+        });
+        if std::mem::take(&mut psi_changed)
+            && let Some(psi) = scanner.psi()
+        {
+            writer.set_psi(psi.version(), psi.clone());
+        }
+        for point in points.iter_mut().filter_map(Option::take) {
+            *access_fresh = true;
+            writer.push_access(access(&point, scanner.media_us()));
+        }
+        at += now.bytes().len() as u64;
+        rest = later;
+    }
+}
+
+fn access(point: &ts::AccessPoint, media_us: Option<u64>) -> Access {
+    let clock = point.pcr.map(|pcr| pcr / 27);
+    Access {
+        offset: point.offset,
+        media_us: clock.or(media_us).unwrap_or(0),
+        psi_version: point.psi_version,
+        pat_cc: point.psi_counters.get(0),
+        pmt_cc: std::array::from_fn(|at| point.psi_counters.get(at + 1)),
+    }
+}

@@ -1,0 +1,442 @@
+//! A viewer's way into an audience and out of it.
+//!
+//! Every viewer that came in leaves through [`Core::finish`], with one reason and one log line;
+//! its place is free only when its socket has been closed and nothing of it is in flight.
+
+use crate::admin::hygiene;
+use crate::admin::lines::ViewerEnd;
+use crate::admin::lines::ViewerStart;
+use crate::base::ids::Target;
+use crate::base::time::Instant;
+use crate::base::time::Wall;
+use crate::http::render::ErrorCode;
+use crate::http::render::ErrorReply;
+use crate::http::render::write_error;
+use crate::net::egress::Event;
+use crate::net::egress::Slot;
+use crate::registry::home;
+use crate::ring::Pinned;
+use crate::shard::audience::Audience;
+use crate::shard::audience::Entry;
+use crate::shard::audience::Phase;
+use crate::shard::audience::Stage;
+use crate::shard::audience::Who;
+use crate::shard::audience::nothing_yet;
+use crate::shard::core::Core;
+use crate::shard::core::Place;
+use crate::shard::message::Message;
+use crate::shard::message::Watching;
+use crate::stream::Answer;
+use crate::stream::Code;
+use crate::viewer::CloseReason;
+use crate::viewer::Fanout;
+use crate::viewer::Viewer;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+/// A player whose request was understood and allowed.
+pub(crate) struct Joining {
+    pub(crate) fd: OwnedFd,
+    pub(crate) target: Target,
+    pub(crate) seekback_seconds: Option<u32>,
+    pub(crate) address: IpAddr,
+    pub(crate) agent: String,
+    pub(crate) name: Option<String>,
+}
+
+impl Core {
+    /// Takes the socket over. The viewer waits in its audience until it can start.
+    pub(crate) fn join(&mut self, joining: Joining) -> io::Result<()> {
+        let Joining { fd, target, seekback_seconds, address, agent, name } = joining;
+        let at = self.audience_for(target);
+        let place = self.places.insert(Place { audience: at, entry: usize::MAX });
+        let slot = match self.egress.add(fd, place as u64) {
+            Ok(slot) => slot,
+            Err(error) => {
+                self.places.remove(place);
+                return Err(error);
+            }
+        };
+        let who = Box::new(Who {
+            id: self.next_viewer(),
+            address,
+            agent,
+            name,
+            connected_at: Wall::now(),
+        });
+        let wait_until = self.now + self.shared.config.init_timeout;
+        let entry = Entry {
+            viewer: Viewer::new(self.now, seekback_seconds),
+            slot,
+            place,
+            phase: Phase::Waiting,
+            wait_until,
+            who,
+            rate_mark: (0, self.now),
+        };
+        self.stats.viewers += 1;
+        self.shared.viewers_joined(1);
+        let audience = &mut self.audiences[at];
+        audience.waiting += 1;
+        audience.wait_deadline = audience.wait_deadline.min(wait_until);
+        self.places[place].entry = audience.entries.insert(entry);
+        Ok(())
+    }
+
+    /// The audience of a key, made when there is none (or only one that is ending).
+    pub(crate) fn audience_for(&mut self, target: Target) -> usize {
+        if let Some(at) = self.audience_keys.get(&target)
+            && !self.audiences[*at].over
+        {
+            return *at;
+        }
+        let fanout = Fanout::new(&self.shared.config.policy);
+        let token = self.next_token();
+        let audience = Audience::new(target.clone(), Stage::Resolving { token }, fanout);
+        let at = self.audiences.insert(audience);
+        // An ending audience of this key keeps its viewers, but nobody finds it any more.
+        self.audience_keys.insert(target.clone(), at);
+        self.resolving.insert(token, target.clone());
+        let to = home(&target, self.mail.shards());
+        self.mail.send(to, Message::Resolve { from: self.me, token, target });
+        at
+    }
+
+    /// Asks the key's home for the stream.
+    pub(crate) fn subscribe(&mut self, at: usize, key: Target, open: Target) {
+        let audience = &mut self.audiences[at];
+        audience.stage = Stage::Subscribing;
+        let (count, waiting) = audience.counts();
+        audience.told = (count, waiting);
+        let to = home(&key, self.mail.shards());
+        let from = self.me;
+        let subscribe = crate::shard::message::Subscribe { from, key, open, count, waiting };
+        self.mail.send(to, Message::Subscribe(subscribe));
+    }
+
+    /// Puts everybody of `from` into `into`; both mean the same stream.
+    pub(crate) fn merge_audiences(&mut self, from: usize, into: usize) {
+        assert_ne!(from, into);
+        let mut old = self.audiences.remove(from);
+        let audience = &mut self.audiences[into];
+        for key in old.keys.drain(..) {
+            if self.audience_keys.get(&key) == Some(&from) {
+                self.audience_keys.insert(key.clone(), into);
+                audience.keys.push(key);
+            }
+        }
+        for entry in old.entries.drain() {
+            match entry.phase {
+                Phase::Waiting => audience.waiting += 1,
+                Phase::Closing => audience.closing += 1,
+                Phase::Playing => unreachable!("an audience without a ring has nobody playing"),
+            }
+            audience.wait_deadline = audience.wait_deadline.min(entry.wait_until);
+            let place = entry.place;
+            let index = audience.entries.insert(entry);
+            self.places[place] = Place { audience: into, entry: index };
+        }
+    }
+
+    pub(crate) fn drop_audience(&mut self, at: usize) {
+        let audience = self.audiences.remove(at);
+        for key in &audience.keys {
+            if self.audience_keys.get(key) == Some(&at) {
+                self.audience_keys.remove(key);
+            }
+        }
+    }
+
+    /// Tells the owners how many viewers are here, once a turn and only when it changed; and
+    /// drops audiences that nobody needs any more.
+    pub(crate) fn report_counts(&mut self) {
+        let Self { audiences, mail, me, .. } = self;
+        let mut empty = Vec::new();
+        for (at, audience) in audiences.iter_mut() {
+            let counts = audience.counts();
+            let Stage::Attached(channel) = &audience.stage else {
+                // Nobody left before the owner answered: the answer will find nobody, and the
+                // owner must still hear that nobody waits.
+                continue;
+            };
+            if counts != audience.told {
+                audience.told = counts;
+                let (count, waiting) = counts;
+                let what = Watching::Count { from: *me, count, waiting };
+                let channel = channel.id;
+                mail.send(channel.owner, Message::Watching { channel, what });
+            }
+            if audience.may_close.is_some() {
+                empty.push(at);
+            }
+        }
+        for at in empty {
+            self.answer_may_close(at);
+        }
+    }
+
+    fn answer_may_close(&mut self, at: usize) {
+        let audience = &mut self.audiences[at];
+        let Some(generation) = audience.may_close else { return };
+        let Some(channel) = audience.channel_id() else { return };
+        let from = self.me;
+        if audience.counts().0 > 0 && !audience.over {
+            audience.may_close = None;
+            let what = Watching::Busy { from, generation };
+            self.mail.send(channel.owner, Message::Watching { channel, what });
+            return;
+        }
+        let in_flight = audience.reader.as_ref().map_or(0, crate::ring::Reader::in_flight);
+        if !audience.entries.is_empty() || in_flight > 0 {
+            return; // Closing sockets still hold bytes of the ring: the answer comes with the last.
+        }
+        self.drop_audience(at);
+        let what = Watching::Idle { from, generation };
+        self.mail.send(channel.owner, Message::Watching { channel, what });
+    }
+
+    pub(crate) fn on_egress(&mut self, event: Event<Pinned>) {
+        match event {
+            Event::Sent { slot, key, payload, result } => self.on_sent(slot, key, payload, result),
+            Event::Released { key, payload, .. } => {
+                let place = self.places[key as usize];
+                if let Some(reader) = &mut self.audiences[place.audience].reader {
+                    reader.done(payload);
+                }
+            }
+            Event::Writable { key, .. } => {
+                let Place { audience, entry } = self.places[key as usize];
+                let audience = &mut self.audiences[audience];
+                audience.entries[entry].viewer.writable(self.now);
+                audience.ready.push(entry);
+            }
+            Event::HungUp { key, .. } => {
+                let Place { audience, entry } = self.places[key as usize];
+                self.finish(audience, entry, CloseReason::Left);
+            }
+            Event::Closed { key, .. } => self.on_closed(key as usize),
+        }
+    }
+
+    fn on_sent(
+        &mut self,
+        slot: Slot,
+        key: u64,
+        payload: Option<Pinned>,
+        result: io::Result<usize>,
+    ) {
+        let Place { audience: at, entry: index } = self.places[key as usize];
+        let audience = &mut self.audiences[at];
+        let entry = &mut audience.entries[index];
+        let mut gone = false;
+        match &result {
+            Ok(n) if *n > 0 => {
+                self.stats.sent_bytes += *n as u64;
+                self.stats.copied_bytes += *n as u64;
+                if let Some(pinned) = &payload {
+                    entry.viewer.ring_done(pinned, *n, self.now);
+                    if *n < pinned.len() {
+                        entry.viewer.blocked(self.now);
+                        self.egress.want_writable(slot);
+                    } else {
+                        audience.ready.push(index);
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                entry.viewer.blocked(self.now);
+                self.egress.want_writable(slot);
+            }
+            Ok(_) | Err(_) => gone = true,
+        }
+        if let (Some(pinned), Some(reader)) = (payload, &mut audience.reader) {
+            reader.done(pinned);
+        }
+        if gone {
+            self.finish(at, index, CloseReason::Left);
+        }
+    }
+
+    fn on_closed(&mut self, place: usize) {
+        let Place { audience: at, entry: index } = self.places.remove(place);
+        let audience = &mut self.audiences[at];
+        let entry = audience.entries.remove(index);
+        debug_assert_eq!(entry.phase, Phase::Closing);
+        audience.closing -= 1;
+        self.stats.viewers -= 1;
+        self.shared.viewers_left(1);
+        if audience.may_close.is_some() {
+            self.answer_may_close(at);
+        }
+    }
+
+    /// Ends a viewer, with its log line. Stuck and slow ones are reset, so that the kernel lets
+    /// go of what it still holds for them; the others get a FIN.
+    pub(crate) fn finish(&mut self, at: usize, index: usize, reason: CloseReason) {
+        let stream = stream_name(&self.audiences[at]);
+        let audience = &mut self.audiences[at];
+        let entry = &mut audience.entries[index];
+        let was = std::mem::replace(&mut entry.phase, Phase::Closing);
+        match was {
+            Phase::Closing => return,
+            Phase::Waiting => audience.waiting -= 1,
+            Phase::Playing => audience.playing -= 1,
+        }
+        audience.closing += 1;
+        let rwnd_limited_us = self.egress.acked(entry.slot).map_or(0, |info| info.rwnd_limited_us);
+        let abort = matches!(reason, CloseReason::Stuck | CloseReason::Slow);
+        if abort {
+            self.egress.abort(entry.slot);
+        } else {
+            self.egress.close(entry.slot);
+        }
+        self.stats.closed[reason.index()] += 1;
+        self.stats.skips += u64::from(entry.viewer.skips());
+        if was == Phase::Playing || reason != CloseReason::Left {
+            let address = hygiene::address(entry.who.address, self.shared.config.addresses);
+            let line = ViewerEnd {
+                viewer: entry.who.id,
+                stream,
+                address: address.as_deref(),
+                agent: &entry.who.agent,
+                name: entry.who.name.as_deref(),
+                reason: reason.name(),
+                bytes: entry.viewer.bytes_sent(),
+                seconds: self.now.since(entry.viewer.created_at()).as_secs_f64(),
+                skips: u64::from(entry.viewer.skips()),
+                rwnd_limited_ms: rwnd_limited_us / 1_000,
+            };
+            tracing::info!("{line}");
+        }
+    }
+
+    pub(crate) fn log_start(&self, at: usize, index: usize) {
+        let audience = &self.audiences[at];
+        let entry = &audience.entries[index];
+        let address = hygiene::address(entry.who.address, self.shared.config.addresses);
+        let line = ViewerStart {
+            viewer: entry.who.id,
+            stream: stream_name(audience),
+            address: address.as_deref(),
+            agent: &entry.who.agent,
+            name: entry.who.name.as_deref(),
+        };
+        tracing::info!("{line}");
+    }
+
+    /// An error reply to one that waits, then an orderly close.
+    pub(crate) fn answer(&mut self, at: usize, index: usize, answer: &Answer) {
+        let entry = &self.audiences[at].entries[index];
+        if entry.phase != Phase::Waiting {
+            return;
+        }
+        let code = error_code(answer.code);
+        let reply = ErrorReply {
+            code,
+            message: &answer.message,
+            engine: answer.engine.as_deref(),
+            retry_after_s: answer.retry_after_s,
+            cors: true,
+        };
+        let mut bytes = Vec::with_capacity(512);
+        write_error(&mut bytes, &reply, true);
+        // A new socket has room for this; a peer that is gone needs no answer.
+        let _ = self.egress.send_inline(entry.slot, &bytes);
+        self.stats.respond("play", code.status());
+        self.finish_answered(at, index);
+    }
+
+    fn finish_answered(&mut self, at: usize, index: usize) {
+        let audience = &mut self.audiences[at];
+        let entry = &mut audience.entries[index];
+        entry.phase = Phase::Closing;
+        audience.waiting -= 1;
+        audience.closing += 1;
+        self.egress.close(entry.slot);
+    }
+
+    pub(crate) fn answer_all(&mut self, at: usize, answer: &Answer) {
+        let waiting = self.audiences[at].entries.iter();
+        let waiting: Vec<usize> = waiting
+            .filter_map(|(index, entry)| (entry.phase == Phase::Waiting).then_some(index))
+            .collect();
+        for index in waiting {
+            self.answer(at, index, answer);
+        }
+    }
+
+    /// Ends the waits whose time is up.
+    pub(crate) fn end_waits(&mut self) {
+        let now = self.now;
+        let due: Vec<usize> = self
+            .audiences
+            .iter()
+            .filter_map(|(at, a)| (a.waiting > 0 && a.wait_deadline <= now).then_some(at))
+            .collect();
+        for at in due {
+            let audience = &mut self.audiences[at];
+            let mut next = Instant::NEVER;
+            let mut ended = Vec::new();
+            for (index, entry) in &audience.entries {
+                if entry.phase != Phase::Waiting {
+                    continue;
+                }
+                if entry.wait_until <= now {
+                    ended.push(index);
+                } else {
+                    next = next.min(entry.wait_until);
+                }
+            }
+            audience.wait_deadline = next;
+            let answer = audience.channel().and_then(|channel| channel.facts().wait_answer);
+            let answer = answer.unwrap_or_else(nothing_yet);
+            for index in ended {
+                self.answer(at, index, &answer);
+            }
+        }
+    }
+
+    pub(crate) fn drain_audiences(&mut self) {
+        let answer = Answer {
+            code: Code::ShuttingDown,
+            message: "this server is shutting down".to_owned(),
+            engine: None,
+            retry_after_s: Some(5),
+        };
+        let all: Vec<usize> = self.audiences.iter().map(|(at, _)| at).collect();
+        for at in all {
+            self.answer_all(at, &answer);
+            self.finish_all(at, CloseReason::Drain);
+        }
+    }
+
+    pub(crate) fn finish_all(&mut self, at: usize, reason: CloseReason) {
+        let entries: Vec<usize> =
+            self.audiences[at].entries.iter().map(|(index, _)| index).collect();
+        for index in entries {
+            self.finish(at, index, reason);
+        }
+    }
+}
+
+/// The infohash once it is known, else what was asked for.
+fn stream_name(audience: &Audience) -> crate::base::ids::Infohash {
+    if let Some(channel) = audience.channel() {
+        return channel.facts().infohash;
+    }
+    crate::shard::source::provisional(&audience.keys[0])
+}
+
+pub(crate) const fn error_code(code: Code) -> ErrorCode {
+    match code {
+        Code::NotLive => ErrorCode::NotLive,
+        Code::Encrypted => ErrorCode::Encrypted,
+        Code::HlsSource => ErrorCode::HlsSource,
+        Code::EngineRefused => ErrorCode::EngineRefused,
+        Code::NoEngine => ErrorCode::NoEngine,
+        Code::NoCapacity => ErrorCode::NoCapacity,
+        Code::ShuttingDown => ErrorCode::ShuttingDown,
+        Code::NothingToPlay => ErrorCode::NothingToPlay,
+    }
+}

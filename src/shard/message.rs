@@ -1,0 +1,163 @@
+//! What shards say to each other. Nothing else crosses between them but the handles in here.
+
+use crate::admin::records::EngineRecord;
+use crate::admin::records::OfflineRecord;
+use crate::admin::records::StreamRecord;
+use crate::admin::records::ViewerRecord;
+use crate::base::ids::EngineId;
+use crate::base::ids::Generation;
+use crate::base::ids::Infohash;
+use crate::base::ids::ShardId;
+use crate::base::ids::Target;
+use crate::engine::pool;
+use crate::registry::resolver::Resolution;
+use crate::shard::channel::Channel;
+use crate::shard::channel::ChannelId;
+use crate::shard::stats::ShardMetrics;
+use crate::stream::Answer;
+use crate::stream::Opened;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A shard that asks for a stream, with what it has to show for it.
+#[derive(Debug)]
+pub(crate) struct Subscribe {
+    pub(crate) from: ShardId,
+    /// The audience's key there; it comes back in `Subscribed`.
+    pub(crate) key: Target,
+    /// How an engine is to be asked, should the stream have to start.
+    pub(crate) open: Target,
+    pub(crate) count: u32,
+    pub(crate) waiting: u32,
+}
+
+/// A session whose engine named another infohash than it was opened as.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) from: ShardId,
+    pub(crate) channel: ChannelId,
+    pub(crate) generation: Generation,
+    pub(crate) infohash: Infohash,
+    pub(crate) engine: EngineId,
+    pub(crate) engine_name: String,
+    pub(crate) reservation: u64,
+    pub(crate) opened: Opened,
+}
+
+#[derive(Debug)]
+pub(crate) enum Message {
+    // To shard 0, which alone grants engines, and its replies.
+    Pool(pool::Input),
+    Granted(pool::Granted),
+    Denied {
+        token: u64,
+        reason: pool::Denied,
+        retry_after: Duration,
+    },
+
+    // To the home of a target, and back.
+    Resolve {
+        from: ShardId,
+        token: u64,
+        target: Target,
+    },
+    Resolved {
+        token: u64,
+        resolution: Resolution,
+    },
+    Confirmed {
+        target: Target,
+        infohash: Infohash,
+    },
+    Forget {
+        target: Target,
+    },
+    Offline {
+        key: Target,
+        reason: String,
+    },
+    Online {
+        key: Target,
+    },
+    Release {
+        key: Target,
+        from: ShardId,
+    },
+    Claim(Box<Claim>),
+    /// The home knows that the stream runs on the receiver.
+    Merge(Box<Claim>),
+    Claimed {
+        channel: ChannelId,
+        generation: Generation,
+    },
+    MergeInto {
+        channel: ChannelId,
+        generation: Generation,
+        infohash: Infohash,
+        adopted: bool,
+    },
+
+    Subscribe(Subscribe),
+    /// The home passes a subscription on to the shard that hosts the stream.
+    Hosted(Subscribe),
+    Subscribed {
+        key: Target,
+        channel: Arc<Channel>,
+    },
+    /// The stream could not even begin.
+    Declined {
+        key: Target,
+        answer: Answer,
+    },
+    Watching {
+        channel: ChannelId,
+        what: Watching,
+    },
+
+    // Questions of the API, put to every shard.
+    Ask {
+        from: ShardId,
+        token: u64,
+        ask: Ask,
+    },
+    Tell {
+        token: u64,
+        told: Told,
+    },
+
+    Drain,
+}
+
+/// Between a stream's owner and the shards that serve its viewers.
+#[derive(Debug)]
+pub(crate) enum Watching {
+    Count { from: ShardId, count: u32, waiting: u32 },
+    Refuse { answer: Answer },
+    CloseViewers { reason: crate::viewer::CloseReason },
+    MoveViewers { infohash: Infohash },
+    EvictBelow { offset: u64 },
+    MayClose { generation: Generation },
+    Idle { from: ShardId, generation: Generation },
+    Busy { from: ShardId, generation: Generation },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ask {
+    Ready,
+    Metrics,
+    Streams,
+    Viewers(Option<Infohash>),
+    Engines,
+    Offline,
+}
+
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// Engines that answer, on shard 0; nothing elsewhere.
+    Ready(Option<usize>),
+    Metrics(Box<ShardMetrics>),
+    Streams(Vec<StreamRecord>),
+    Viewers(Vec<ViewerRecord>),
+    Engines(Vec<EngineRecord>),
+    Offline(Vec<OfflineRecord>),
+}

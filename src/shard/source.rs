@@ -1,0 +1,463 @@
+//! A stream on its owner's shard: the session brain, the ring's writer, and what carries the
+//! brain's orders out.
+//!
+//! `feed` is the only caller of the brain: one input, then outputs until there is none, then the
+//! next input. Orders that need a socket become tasks; each task's answer comes back as an input
+//! with the order's generation.
+
+use crate::base::ids::EngineId;
+use crate::base::ids::Generation;
+use crate::base::ids::Infohash;
+use crate::base::ids::ShardId;
+use crate::base::ids::Target;
+use crate::base::prng::Prng;
+use crate::base::sizes::STREAM_MEMORY_BYTES_MIN;
+use crate::base::time::Instant;
+use crate::base::time::Wall;
+use crate::engine::pool;
+use crate::ring::Writer;
+use crate::shard::channel::Channel;
+use crate::shard::channel::ChannelId;
+use crate::shard::core::Core;
+use crate::shard::core::Wanted;
+use crate::shard::engine_io;
+use crate::shard::engine_io::Address;
+use crate::shard::home::no_capacity;
+use crate::shard::ingest::Ingest;
+use crate::shard::message::Claim;
+use crate::shard::message::Message;
+use crate::shard::message::Subscribe;
+use crate::shard::message::Watching;
+use crate::stream::Answer;
+use crate::stream::Code;
+use crate::stream::Input;
+use crate::stream::Output;
+use crate::stream::Session;
+use crate::stream::Setup;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The cap of a ring is looked at this often, and the silence of its engine.
+pub(crate) const TEND_EVERY: Duration = Duration::from_secs(1);
+
+pub(crate) struct Source {
+    pub(crate) id: ChannelId,
+    /// The key it was opened under, then the infohash that its engine named.
+    pub(crate) keys: Vec<Target>,
+    /// How it was asked for, for people: the content id when there was one.
+    pub(crate) open: Target,
+    pub(crate) session: Session,
+    pub(crate) channel: Arc<Channel>,
+    pub(crate) writer: Writer,
+    pub(crate) ingest: Ingest,
+    /// Engines that this stream was lent, with the address to ask.
+    pub(crate) engines: BTreeMap<EngineId, Address>,
+    /// Reservations that are out, by engine.
+    pub(crate) lent: BTreeMap<EngineId, u64>,
+    /// Shards that hold a handle.
+    pub(crate) subscribers: u64,
+    /// Newcomers of a stream that is ending for good: they start the next one.
+    pub(crate) held: Vec<Subscribe>,
+    pub(crate) ended: bool,
+    pub(crate) started_wall: Wall,
+    pub(crate) tend_at: Instant,
+}
+
+impl Source {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let session = if self.ended { None } else { self.session.poll_timeout() };
+        let tend = (self.writer.held_bytes() > 0 || self.ended).then_some(self.tend_at);
+        [session, tend].into_iter().flatten().min()
+    }
+}
+
+/// The name of a stream before an engine said its infohash.
+pub(crate) fn provisional(target: &Target) -> Infohash {
+    match target {
+        Target::Id(id) | Target::Infohash(id) => *id,
+        Target::Url(text) | Target::Magnet(text) => {
+            let mut bytes = [0; 20];
+            let seed =
+                text.bytes().fold(0_u64, |hash, byte| Prng::new(hash ^ u64::from(byte)).next_u64());
+            let mut prng = Prng::new(seed);
+            bytes.iter_mut().for_each(|byte| *byte = prng.next_u64() as u8);
+            Infohash::from_bytes(bytes)
+        }
+    }
+}
+
+impl Core {
+    /// Promises memory, then starts the session: nothing has changed when this fails.
+    pub(crate) fn open_source(&mut self, subscribe: &Subscribe) -> Result<u64, Answer> {
+        let config = &self.shared.config;
+        if self.draining {
+            return Err(shutting_down());
+        }
+        if config.streams_max > 0 && self.shared.streams() >= config.streams_max {
+            return Err(no_capacity("RINGCAST_MAX_STREAMS"));
+        }
+        let arena = self.shared.arena;
+        let Some(promise) = arena.promise(STREAM_MEMORY_BYTES_MIN) else {
+            let message = "no memory for another stream: RINGCAST_MEMORY is used up".to_owned();
+            return Err(Answer { message, ..no_capacity("RINGCAST_MEMORY") });
+        };
+        let id = self.next_channel();
+        let cap_max = arena.slabs_total() as u64 * arena.slab_bytes() as u64;
+        let mut writer =
+            Writer::open(arena, promise, self.mail.shards(), cap_max, id.serial as u32);
+        writer.set_cap(self.fair_share_bytes());
+        let infohash = provisional(&subscribe.key);
+        let channel = Arc::new(Channel::new(id, writer.ring().clone(), infohash));
+        let seed = self.shared.boot_seed ^ (u64::from(self.me.0) << 56 | id.serial);
+        let setup = Setup {
+            infohash,
+            target: subscribe.open.clone(),
+            seed,
+            settings: self.shared.config.session,
+        };
+        let source = Source {
+            id,
+            keys: vec![subscribe.key.clone()],
+            open: subscribe.open.clone(),
+            session: Session::new(setup, self.now),
+            channel,
+            writer,
+            ingest: Ingest::new(self.now),
+            engines: BTreeMap::new(),
+            lent: BTreeMap::new(),
+            subscribers: 0,
+            held: Vec::new(),
+            ended: false,
+            started_wall: Wall::now(),
+            tend_at: self.now + TEND_EVERY,
+        };
+        self.sources.insert(id.serial, source);
+        self.source_keys.insert(subscribe.key.clone(), id.serial);
+        self.shared.streams_opened(1);
+        Ok(id.serial)
+    }
+
+    /// What one stream may take of the memory: an equal part for each that runs, half of it all
+    /// when it is alone.
+    pub(crate) fn fair_share_bytes(&self) -> u64 {
+        let arena = self.shared.arena;
+        let budget = u64::from(arena.slabs_total()) * arena.slab_bytes() as u64;
+        let streams = (self.shared.streams() as u64).max(1);
+        (budget / (streams + 1)).max(STREAM_MEMORY_BYTES_MIN)
+    }
+
+    /// A shard joins a stream that runs here, or is held until the next one can start.
+    pub(crate) fn admit(&mut self, serial: u64, subscribe: Subscribe) {
+        let source = self.sources.get_mut(&serial).expect("keys lead to sources");
+        if source.ended || !source.session.accepts_viewers() {
+            source.held.push(subscribe);
+            return;
+        }
+        let Subscribe { from, key, count, waiting, .. } = subscribe;
+        source.subscribers |= crate::shard::audience::shard_bit(from);
+        let channel = source.channel.clone();
+        self.mail.send(from, Message::Subscribed { key, channel });
+        self.feed(serial, Input::Viewers { shard: from, count, waiting });
+    }
+
+    pub(crate) fn feed(&mut self, serial: u64, input: Input) {
+        let now = self.now;
+        let Some(source) = self.sources.get_mut(&serial) else { return };
+        if source.ended {
+            return;
+        }
+        source.session.handle(input, now);
+        self.drain_session(serial);
+    }
+
+    fn drain_session(&mut self, serial: u64) {
+        while let Some(source) = self.sources.get_mut(&serial) {
+            let Some(output) = source.session.poll_output() else { return };
+            self.carry_out(serial, output);
+        }
+    }
+
+    pub(crate) fn session_timers(&mut self) {
+        let now = self.now;
+        let due: Vec<u64> = self
+            .sources
+            .iter()
+            .filter(|(_, source)| {
+                !source.ended && source.session.poll_timeout().is_some_and(|at| at <= now)
+            })
+            .map(|(serial, _)| *serial)
+            .collect();
+        for serial in due {
+            if let Some(source) = self.sources.get_mut(&serial) {
+                source.session.handle_timeout(now);
+            }
+            self.drain_session(serial);
+        }
+    }
+
+    fn carry_out(&mut self, serial: u64, output: Output) {
+        match output {
+            Output::Select { generation, exclude, prefer } => {
+                self.select(serial, generation, exclude, prefer);
+            }
+            Output::Release { reservation } => self.release(serial, reservation),
+            Output::Open { generation, engine, target, pid } => {
+                self.order(serial, engine, |shard, address| {
+                    engine_io::open(shard, serial, generation, engine, address, target, pid)
+                });
+            }
+            Output::Claim { generation, engine, infohash } => {
+                self.claim(serial, generation, engine, infohash);
+            }
+            Output::SetActivityTimeout { engine, path, .. } => {
+                self.order(serial, engine, |shard, address| {
+                    engine_io::activity_timeout(shard, address, path)
+                });
+            }
+            Output::Play { generation, engine, path } => {
+                self.sources.get_mut(&serial).expect("fed").ingest.begin(generation);
+                self.order(serial, engine, |shard, address| {
+                    engine_io::play(shard, serial, generation, engine, address, path)
+                });
+            }
+            Output::Splice { .. } => {
+                self.sources.get_mut(&serial).expect("fed").ingest.splice();
+            }
+            Output::CloseBody { generation } => {
+                self.sources.get_mut(&serial).expect("fed").ingest.close(generation);
+            }
+            Output::PollStat { generation, engine, path } => {
+                self.order(serial, engine, |shard, address| {
+                    engine_io::stat(shard, serial, generation, address, path)
+                });
+            }
+            Output::Stop { generation, engine, path } => {
+                self.stops_pending += 1;
+                self.stats.stops += 1;
+                self.order(serial, engine, |shard, address| {
+                    engine_io::stop(shard, serial, generation, address, path)
+                });
+            }
+            told @ (Output::SessionOver { .. }
+            | Output::State { .. }
+            | Output::WaitAnswer(_)
+            | Output::Refuse(_)
+            | Output::CloseViewers(_)
+            | Output::MoveViewers { .. }
+            | Output::MayClose { .. }) => self.tell_viewers(serial, told),
+            told @ (Output::MarkOffline(_)
+            | Output::ClearOffline
+            | Output::StartLog { .. }
+            | Output::FailLog { .. }
+            | Output::Failover { .. }
+            | Output::EngineTakenOver { .. }
+            | Output::Frozen(_)
+            | Output::Ended) => self.tell_others(serial, told),
+        }
+    }
+
+    /// Outputs that concern the shards with viewers.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`carry_out` has sorted them by name")]
+    fn tell_viewers(&mut self, serial: u64, output: Output) {
+        let source = self.sources.get_mut(&serial).expect("fed");
+        let channel = source.id;
+        let subscribers = source.subscribers;
+        match output {
+            Output::SessionOver { outcome, .. } => self.stats.session_over(outcome),
+            Output::State { .. } => {}
+            Output::WaitAnswer(answer) => {
+                source.channel.update(|facts| facts.wait_answer = Some(answer));
+            }
+            Output::Refuse(answer) => self
+                .tell_shards(channel, subscribers, || Watching::Refuse { answer: answer.clone() }),
+            Output::CloseViewers(reason) => {
+                source.writer.end();
+                let reason = close_reason(reason);
+                self.tell_shards(channel, subscribers, || Watching::CloseViewers { reason });
+            }
+            Output::MoveViewers { infohash } => {
+                self.tell_shards(channel, subscribers, || Watching::MoveViewers { infohash });
+            }
+            Output::MayClose { close_generation, shards } => {
+                for shard in shards.iter() {
+                    let what = Watching::MayClose { generation: close_generation };
+                    self.mail.send(shard, Message::Watching { channel, what });
+                }
+            }
+            other => unreachable!("not for viewers: {other:?}"),
+        }
+    }
+
+    /// Outputs for the home of the stream, the counters and the log.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`carry_out` has sorted them by name")]
+    fn tell_others(&mut self, serial: u64, output: Output) {
+        match output {
+            Output::MarkOffline(answer) => self.mark_offline(serial, &answer),
+            Output::ClearOffline => {
+                let source = &self.sources[&serial];
+                let (key, open) = (source.keys[0].clone(), source.open.clone());
+                let infohash = source.session.infohash();
+                self.tell_home(key, |key| Message::Online { key });
+                self.tell_home(open, |target| Message::Confirmed { target, infohash });
+            }
+            Output::StartLog { engine_name, first_packet_ms } => {
+                self.log_start_of(serial, &engine_name, first_packet_ms);
+            }
+            Output::FailLog { engine_name, after, answer, reason } => {
+                self.stats.starts_failed += 1;
+                self.log_failure_of(serial, engine_name.as_deref(), after, answer, &reason);
+            }
+            Output::Failover { reason, .. } => self.stats.failover(reason),
+            Output::EngineTakenOver { engine } => self.log_takeover(serial, engine),
+            Output::Frozen(frozen) => self.log_frozen(serial, frozen),
+            Output::Ended => self.on_ended(serial),
+            other => unreachable!("not for the log: {other:?}"),
+        }
+    }
+
+    fn mark_offline(&mut self, serial: u64, answer: &Answer) {
+        let source = &self.sources[&serial];
+        let key = source.keys[0].clone();
+        let open = source.open.clone();
+        let reason = answer.message.clone();
+        self.tell_home(key, |key| Message::Offline { key, reason });
+        self.tell_home(open, |target| Message::Forget { target });
+    }
+
+    fn tell_home(&mut self, target: Target, message: impl FnOnce(Target) -> Message) {
+        let to = crate::registry::home(&target, self.mail.shards());
+        self.mail.send(to, message(target));
+    }
+
+    pub(crate) fn tell_shards(
+        &mut self,
+        channel: ChannelId,
+        shards: u64,
+        make: impl Fn() -> Watching,
+    ) {
+        for at in (0..64).filter(|at| shards & (1 << at) != 0) {
+            self.mail.send(ShardId(at), Message::Watching { channel, what: make() });
+        }
+    }
+
+    fn select(
+        &mut self,
+        serial: u64,
+        generation: Generation,
+        exclude: Vec<EngineId>,
+        prefer: Option<EngineId>,
+    ) {
+        let token = self.next_token();
+        let select = pool::Select {
+            token,
+            owner: self.me,
+            stream: Some(self.sources[&serial].session.infohash()),
+            need: pool::Need::Session,
+            exclude,
+            prefer,
+            prefer_not: None,
+            only: None,
+        };
+        self.wanted.insert(token, Wanted::Session { serial, generation });
+        self.ask_pool(pool::Input::Select(select));
+    }
+
+    fn release(&mut self, serial: u64, reservation: u64) {
+        let source = self.sources.get_mut(&serial).expect("fed");
+        source.lent.retain(|_, mine| *mine != reservation);
+        let reservation = pool::Reservation(reservation);
+        self.ask_pool(pool::Input::Release { reservation });
+    }
+
+    /// Spawns what `make` returns, with the engine's address.
+    fn order<F>(
+        &mut self,
+        serial: u64,
+        engine: EngineId,
+        make: impl FnOnce(crate::shard::core::Shard, Address) -> F,
+    ) where
+        F: Future<Output = ()> + 'static,
+    {
+        let address = self.sources[&serial].engines.get(&engine).cloned();
+        let address = address.expect("a session only orders from engines that it was granted");
+        let task = make(self.handle(), address);
+        crate::net::runtime::spawn(task);
+    }
+
+    fn claim(&mut self, serial: u64, generation: Generation, engine: EngineId, named: Infohash) {
+        let source = &self.sources[&serial];
+        let opened = source.session.opened().expect("a claim follows an open").clone();
+        let claim = Claim {
+            from: self.me,
+            channel: source.id,
+            generation,
+            infohash: named,
+            engine,
+            engine_name: source.session.engine_name().unwrap_or_default().to_owned(),
+            reservation: source.lent.get(&engine).copied().unwrap_or(0),
+            opened,
+        };
+        self.tell_home(Target::Infohash(named), |_| Message::Claim(Box::new(claim)));
+    }
+
+    fn on_ended(&mut self, serial: u64) {
+        let source = self.sources.get_mut(&serial).expect("fed");
+        source.ended = true;
+        source.ingest.close_any();
+        source.writer.end();
+        let keys = source.keys.clone();
+        let me = self.me;
+        for key in keys {
+            self.tell_home(key, |key| Message::Release { key, from: me });
+        }
+        self.try_remove(serial);
+    }
+
+    /// An ended source goes when no reader holds its memory any more; then those who came
+    /// meanwhile start the next one.
+    pub(crate) fn try_remove(&mut self, serial: u64) {
+        let Some(source) = self.sources.remove(&serial) else { return };
+        let Source { writer, .. } = source;
+        match writer.close(&mut self.cache) {
+            Ok(()) => {}
+            Err(writer) => {
+                let tend_at = self.now + TEND_EVERY;
+                self.sources.insert(serial, Source { writer, tend_at, ..source });
+                return;
+            }
+        }
+        for key in &source.keys {
+            if self.source_keys.get(key) == Some(&serial) {
+                self.source_keys.remove(key);
+            }
+        }
+        self.shared.streams_closed(1);
+        for subscribe in source.held {
+            self.tell_home(subscribe.key.clone(), |_| Message::Subscribe(subscribe));
+        }
+    }
+}
+
+pub(crate) fn shutting_down() -> Answer {
+    Answer {
+        code: Code::ShuttingDown,
+        message: "this server is shutting down".to_owned(),
+        engine: None,
+        retry_after_s: Some(5),
+    }
+}
+
+const fn close_reason(reason: crate::stream::CloseReason) -> crate::viewer::CloseReason {
+    use crate::stream::CloseReason as Why;
+    use crate::viewer::CloseReason;
+    match reason {
+        Why::EngineGone => CloseReason::EngineGone,
+        Why::Unstable => CloseReason::Unstable,
+        Why::Contended => CloseReason::Contended,
+        Why::TakenOver => CloseReason::TakenOver,
+        Why::Kicked => CloseReason::Kicked,
+        Why::Drain => CloseReason::Drain,
+        Why::Error => CloseReason::Error,
+    }
+}

@@ -1,0 +1,217 @@
+//! Once a turn for every stream that this shard owns: publish what came, ring the bells, tell the
+//! session, keep the ring within its share. And what an owner's word does to an audience.
+
+use crate::base::ids::Generation;
+use crate::base::ids::Infohash;
+use crate::base::ids::Target;
+use crate::http::body::BodyDecoder;
+use crate::shard::audience::Phase;
+use crate::shard::audience::nothing_yet;
+use crate::shard::channel::ChannelId;
+use crate::shard::core::Core;
+use crate::shard::engine_io::Bytes;
+use crate::shard::ingest::Flow;
+use crate::shard::message::Message;
+use crate::shard::message::Watching;
+use crate::shard::source::Source;
+use crate::shard::source::TEND_EVERY;
+use crate::stream;
+use crate::stream::Answer;
+use crate::stream::Input;
+use crate::viewer::CloseReason;
+
+/// Room above the promised seconds, for the jitter of a bitrate that is measured.
+const CAP_MARGIN_PERCENT: u64 = 125;
+
+impl Core {
+    pub(crate) fn flow(&mut self, serial: u64, generation: Generation) -> Flow {
+        let now = self.now;
+        let Some(source) = self.sources.get_mut(&serial) else { return Flow::Stop };
+        let flow = source.ingest.flow(generation, &mut source.writer, &mut self.cache, now);
+        let paused = source.ingest.paused_since;
+        match (flow, paused) {
+            (Flow::Pause(_), None) => {
+                source.ingest.paused_since = Some(now);
+                self.feed(serial, Input::RingFull);
+            }
+            (Flow::Read, Some(since)) => {
+                source.ingest.paused_since = None;
+                self.stats.paused_us += now.since(since).as_micros() as u64;
+                self.feed(serial, Input::RingResumed);
+            }
+            _ => {}
+        }
+        flow
+    }
+
+    /// One read; the failure that ends the body, if it does.
+    pub(crate) fn take(
+        &mut self,
+        serial: u64,
+        generation: Generation,
+        bytes: Bytes<'_>,
+        decoder: &mut BodyDecoder,
+    ) -> Option<stream::Failure> {
+        let now = self.now;
+        let Self { sources, cache, scratch, stats, .. } = self;
+        let source = sources.get_mut(&serial)?;
+        if !source.ingest.is_wanted(generation) {
+            return Some(stream::Failure::Cut);
+        }
+        let slice = match bytes {
+            Bytes::Given(slice) => slice,
+            Bytes::From(conn) => match conn.try_recv(scratch) {
+                Ok(0) => return Some(stream::Failure::Cut),
+                Ok(n) => &scratch[..n],
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
+                Err(_) => return Some(stream::Failure::Cut),
+            },
+        };
+        stats.ingest_bytes += slice.len() as u64;
+        let result = source.ingest.take(slice, decoder, &mut source.writer, cache, now);
+        match result {
+            Ok(false) => None,
+            Ok(true) | Err(_) => Some(stream::Failure::Cut),
+        }
+    }
+
+    pub(crate) fn tend_sources(&mut self) {
+        let now = self.now;
+        let dirty: Vec<u64> = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.ingest.dirty || source.tend_at <= now)
+            .map(|(serial, _)| *serial)
+            .collect();
+        for serial in dirty {
+            self.tend(serial);
+        }
+        self.session_timers();
+    }
+
+    fn tend(&mut self, serial: u64) {
+        let now = self.now;
+        let fair = self.fair_share_bytes();
+        let ttl = self.shared.config.buffer_ttl;
+        let source = self.sources.get_mut(&serial).expect("found a moment ago");
+        if source.ended {
+            source.tend_at = now + TEND_EVERY;
+            self.try_remove(serial);
+            return;
+        }
+        let scanner = source.ingest.scanner();
+        let bitrate = scanner.bitrate_bps();
+        let media_us = scanner.media_us().unwrap_or(0);
+        let fresh = std::mem::take(&mut source.ingest.fresh);
+        let access = std::mem::take(&mut source.ingest.access_fresh);
+        let moved = std::mem::take(&mut source.ingest.dirty);
+        let generation = source.ingest.generation();
+        if moved {
+            source.writer.commit(media_us, bitrate.unwrap_or(0));
+            self.mail.wake(source.subscribers);
+        }
+        if source.tend_at <= now {
+            source.tend_at = now + TEND_EVERY;
+            let seconds = ttl.as_secs().max(1);
+            let wish = bitrate.map_or(fair, |bps| bps / 8 * seconds * CAP_MARGIN_PERCENT / 100);
+            let least = crate::base::sizes::STREAM_MEMORY_BYTES_MIN.min(fair);
+            source.writer.set_cap(wish.clamp(least, fair));
+            let gap = source.ingest.read_gap();
+            source.channel.update(|facts| facts.read_gap = gap);
+        }
+        let tended = source.writer.tend(&mut self.cache);
+        if let Some(offset) = tended.evict_below {
+            let channel = source.id;
+            let subscribers = source.subscribers;
+            self.tell_shards(channel, subscribers, || Watching::EvictBelow { offset });
+        }
+        let Some(generation) = generation else { return };
+        if fresh > 0 {
+            self.feed(serial, Input::Bytes { generation, n: fresh });
+        }
+        if access {
+            self.feed(serial, Input::AccessPoint { generation });
+        }
+    }
+
+    pub(crate) fn on_refuse(&mut self, channel: ChannelId, answer: &Answer) {
+        if let Some(at) = self.audience_of(channel) {
+            self.answer_all(at, answer);
+        }
+    }
+
+    /// The ring has ended: what is in it is still sent, then each viewer is closed.
+    pub(crate) fn on_close_viewers(&mut self, channel: ChannelId, reason: CloseReason) {
+        let Some(at) = self.audience_of(channel) else { return };
+        self.audiences[at].over = true;
+        let wait_answer = self.audiences[at].channel().and_then(|c| c.facts().wait_answer);
+        self.answer_all(at, &wait_answer.unwrap_or_else(nothing_yet));
+        let audience = &mut self.audiences[at];
+        for (index, entry) in &mut audience.entries {
+            if entry.phase == Phase::Playing {
+                entry.viewer.end_with(reason);
+                audience.ready.push(index);
+            }
+        }
+    }
+
+    /// The stream turned out to be another one that runs already.
+    pub(crate) fn on_move_viewers(&mut self, channel: ChannelId, infohash: Infohash) {
+        let Some(at) = self.audience_of(channel) else { return };
+        self.audiences[at].over = true;
+        let key = Target::Infohash(infohash);
+        let waiting: Vec<usize> = self.audiences[at]
+            .entries
+            .iter()
+            .filter_map(|(index, entry)| (entry.phase == Phase::Waiting).then_some(index))
+            .collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let into = self.audience_for(key);
+        for index in waiting {
+            let from = &mut self.audiences[at];
+            let entry = from.entries.remove(index);
+            from.waiting -= 1;
+            let place = entry.place;
+            let audience = &mut self.audiences[into];
+            audience.waiting += 1;
+            audience.wait_deadline = audience.wait_deadline.min(entry.wait_until);
+            let entry = audience.entries.insert(entry);
+            self.places[place] = crate::shard::core::Place { audience: into, entry };
+        }
+    }
+
+    pub(crate) fn on_evict(&mut self, channel: ChannelId, offset: u64) {
+        let Some(at) = self.audience_of(channel) else { return };
+        let slow: Vec<usize> = self.audiences[at]
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.phase == Phase::Playing && entry.viewer.must_evict(offset))
+            .map(|(index, _)| index)
+            .collect();
+        for index in slow {
+            self.finish(at, index, CloseReason::Slow);
+        }
+    }
+
+    /// The owner wants to end the stream: answered when nobody is here, or that somebody is.
+    pub(crate) fn on_may_close(&mut self, channel: ChannelId, generation: Generation) {
+        let Some(at) = self.audience_of(channel) else {
+            let from = self.me;
+            let what = Watching::Idle { from, generation };
+            self.mail.send(channel.owner, Message::Watching { channel, what });
+            return;
+        };
+        self.audiences[at].may_close = Some(generation);
+    }
+}
+
+impl Source {
+    /// The ring's seconds at the measured bitrate.
+    pub(crate) fn ring_seconds(&self) -> f64 {
+        let bytes = self.writer.head().saturating_sub(self.writer.tail());
+        let bitrate = self.ingest.scanner().bitrate_bps().unwrap_or(0);
+        if bitrate == 0 { 0.0 } else { bytes as f64 * 8.0 / bitrate as f64 }
+    }
+}

@@ -1,0 +1,344 @@
+//! The fleet of shard threads: what they share, how they start, how they end.
+
+use crate::admin::hygiene::AddressMode;
+use crate::base::ids::ShardId;
+use crate::base::time;
+use crate::base::time::Instant;
+use crate::base::time::Wall;
+use crate::engine::pool;
+use crate::engine::pool::PoolConfig;
+use crate::net::bell::Bell;
+use crate::net::egress::Driver;
+use crate::net::egress::EgressConfig;
+use crate::net::egress::RingEgress;
+use crate::net::listen::Acceptor;
+use crate::net::runtime;
+use crate::net::runtime::RuntimeDriver;
+use crate::registry::directory::DirectoryConfig;
+use crate::registry::resolver::ResolverConfig;
+use crate::ring::Arena;
+use crate::router::Access;
+use crate::shard::accept;
+use crate::shard::core::Parts;
+use crate::shard::core::Shard;
+use crate::shard::mailbox;
+use crate::shard::mailbox::Mailboxes;
+use crate::shard::message::Message;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Everything that a shard needs to know, in plain values.
+#[derive(Clone)]
+pub struct Config {
+    pub version: &'static str,
+    pub access: Access,
+    pub policy: crate::viewer::Policy,
+    pub session: crate::stream::Settings,
+    pub init_timeout: Duration,
+    pub buffer_ttl: Duration,
+    /// A part of a head that is not complete after this is answered 408.
+    pub head_timeout: Duration,
+    pub pool: PoolConfig,
+    pub resolver: ResolverConfig,
+    pub directory: DirectoryConfig,
+    /// 0 = no limit of its own.
+    pub viewers_max: usize,
+    pub streams_max: usize,
+    /// Only these content ids and infohashes may be asked for, when given.
+    pub channels: Option<Vec<crate::base::ids::Infohash>>,
+    pub addresses: AddressMode,
+    pub runtime: RuntimeDriver,
+    pub egress: Driver,
+    /// CPUs to pin to, one a shard; empty = not pinned.
+    pub pin: Vec<usize>,
+    pub memory_bytes: u64,
+}
+
+/// Work that may block, for the main thread: names and files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Chore {
+    Resolve {
+        name: String,
+    },
+    Watch {
+        path: String,
+    },
+    Unwatch {
+        path: String,
+    },
+    /// The process got a signal.
+    Signal(i32),
+    /// A shard thread has ended; true when it ended in order.
+    Ended {
+        shard: ShardId,
+        clean: bool,
+    },
+}
+
+/// Messages from outside of the mesh: the main thread's. Rare, so a lock will do.
+pub(crate) struct Inbox {
+    messages: Mutex<Vec<Message>>,
+    bell: Bell,
+}
+
+impl Inbox {
+    pub(crate) fn put(&self, message: Message) {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.bell.ring();
+    }
+
+    pub(crate) fn take(&self, give: &mut impl FnMut(Message)) {
+        // An empty inbox is the rule: looked at once a turn, without waiting for the lock.
+        let Ok(mut messages) = self.messages.try_lock() else { return };
+        messages.drain(..).for_each(give);
+    }
+}
+
+impl mailbox::Ring for Bell {
+    fn ring(&self) {
+        Self::ring(self);
+    }
+}
+
+/// What all shards of a process share. Counts here change when a viewer or a stream comes or
+/// goes, never with a byte.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) arena: &'static Arena,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) boot_nonce: u64,
+    pub(crate) boot_seed: u64,
+    pub(crate) started: Wall,
+    chores: mpsc::Sender<Chore>,
+    viewers: AtomicUsize,
+    streams: AtomicUsize,
+    /// When each shard last turned, in microseconds of the one clock.
+    ticks: Vec<AtomicU64>,
+}
+
+impl Shared {
+    pub(crate) fn tick(&self, shard: ShardId, now: Instant) {
+        self.ticks[usize::from(shard.0)].store(now.as_micros(), Relaxed);
+    }
+
+    pub(crate) fn chore(&self, chore: Chore) {
+        // The main thread outlives the shards; if it is gone, so are we in a moment.
+        let _ = self.chores.send(chore);
+    }
+
+    pub(crate) fn viewers(&self) -> usize {
+        self.viewers.load(Relaxed)
+    }
+
+    pub(crate) fn viewers_joined(&self, n: usize) {
+        self.viewers.fetch_add(n, Relaxed);
+    }
+
+    pub(crate) fn viewers_left(&self, n: usize) {
+        self.viewers.fetch_sub(n, Relaxed);
+    }
+
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.load(Relaxed)
+    }
+
+    pub(crate) fn streams_opened(&self, n: usize) {
+        self.streams.fetch_add(n, Relaxed);
+    }
+
+    pub(crate) fn streams_closed(&self, n: usize) {
+        self.streams.fetch_sub(n, Relaxed);
+    }
+}
+
+/// What a fleet is started from.
+pub struct Launch {
+    pub config: Config,
+    pub arena: &'static Arena,
+    /// For each shard its listening sockets.
+    pub listeners: Vec<Vec<OwnedFd>>,
+    /// Random bits of this boot: player ids and viewer ids must not repeat those of the last.
+    pub boot_seed: u64,
+}
+
+/// The running shard threads, as the main thread sees them.
+pub struct Fleet {
+    shared: Arc<Shared>,
+    pub chores: mpsc::Receiver<Chore>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Fleet {
+    pub fn start(launch: Launch) -> io::Result<Self> {
+        let Launch { config, arena, listeners, boot_seed } = launch;
+        let shards = listeners.len();
+        let bells = (0..shards).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?;
+        let rings: Vec<Arc<dyn mailbox::Ring>> =
+            bells.iter().map(|bell| Arc::new(bell.clone()) as Arc<dyn mailbox::Ring>).collect();
+        let inbox =
+            |bell: &Bell| Arc::new(Inbox { messages: Mutex::new(Vec::new()), bell: bell.clone() });
+        let (sender, chores) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            config,
+            arena,
+            inboxes: bells.iter().map(inbox).collect(),
+            boot_nonce: boot_seed & 0xFF_FFFF,
+            boot_seed,
+            started: Wall::now(),
+            chores: sender,
+            viewers: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            ticks: (0..shards).map(|_| AtomicU64::new(time::now().as_micros())).collect(),
+        });
+        let mut threads = Vec::with_capacity(shards);
+        let mails = mailbox::mesh(&rings);
+        for ((mail, listeners), bell) in mails.into_iter().zip(listeners).zip(bells) {
+            let shared = shared.clone();
+            let me = mail.me();
+            let builder = std::thread::Builder::new().name(format!("shard-{}", me.0));
+            threads.push(builder.spawn(move || {
+                let clean = run(&shared, mail, listeners, &bell);
+                shared.chore(Chore::Ended { shard: me, clean });
+            })?);
+        }
+        Ok(Self { shared, chores, threads })
+    }
+
+    pub fn shards(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// For other threads that have something to tell the main thread.
+    pub fn sender(&self) -> mpsc::Sender<Chore> {
+        self.shared.chores.clone()
+    }
+
+    /// How long the shard that turned least recently has not.
+    pub fn oldest_tick_age(&self, now: Instant) -> Duration {
+        let ticks = self.shared.ticks.iter().map(|tick| tick.load(Relaxed));
+        now.since(Instant::from_micros(ticks.min().unwrap_or(0)))
+    }
+
+    /// To the pool, on shard 0.
+    pub fn tell_pool(&self, input: pool::Input) {
+        self.shared.inboxes[0].put(Message::Pool(input));
+    }
+
+    /// Every shard stops accepting, ends its viewers, stops its sessions, then its thread ends.
+    pub fn drain(&self) {
+        self.shared.inboxes.iter().for_each(|inbox| inbox.put(Message::Drain));
+    }
+
+    /// Waits for threads that have said they ended.
+    pub fn join(self) {
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A shard thread's life. False when it did not end in order.
+fn run(
+    shared: &Arc<Shared>,
+    mail: Mailboxes<Message>,
+    listeners: Vec<OwnedFd>,
+    bell: &Bell,
+) -> bool {
+    let me = mail.me();
+    let config = &shared.config;
+    if let Some(cpu) = config.pin.get(usize::from(me.0))
+        && let Err(error) = crate::net::host::pin_thread(*cpu)
+    {
+        tracing::warn!("shard {} is not pinned to CPU {cpu}: {error}", me.0);
+    }
+    let life = || live(shared.clone(), mail, listeners, bell.clone());
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        runtime::run_shard(config.runtime, life)
+    }));
+    match caught {
+        Ok(Ok(Ok(()))) => true,
+        Ok(Ok(Err(error)) | Err(error)) => {
+            tracing::error!("shard {} cannot run: {error}", me.0);
+            false
+        }
+        Err(_) => {
+            let closed = runtime::abandon_all();
+            tracing::error!("shard {} panicked; {closed} connections closed", me.0);
+            false
+        }
+    }
+}
+
+async fn live(
+    shared: Arc<Shared>,
+    mail: Mailboxes<Message>,
+    listeners: Vec<OwnedFd>,
+    bell: Bell,
+) -> io::Result<()> {
+    let me = mail.me();
+    let slots_max = 1 << 20;
+    let egress = RingEgress::new(&EgressConfig { driver: shared.config.egress, slots_max })?;
+    let wake = crate::net::bell::Watch::new(egress.wake_fd())?;
+    let waiter = bell.waiter()?;
+    let shard = Shard::new(Parts { me, shared, mail, egress });
+    let mut closers = Vec::new();
+    for listener in listeners {
+        let acceptor = Acceptor::new(listener)?;
+        closers.push(acceptor.closer());
+        runtime::spawn(accept::accept(shard.clone(), acceptor));
+    }
+    let woken = shard.clone();
+    runtime::spawn(async move {
+        while waiter.wait().await.is_ok() {
+            woken.notify();
+        }
+    });
+    let reaping = shard.clone();
+    runtime::spawn(async move {
+        while wake.readable().await.is_ok() {
+            reaping.with(crate::shard::core::Core::drain_egress);
+        }
+    });
+    let ended = std::rc::Rc::new(runtime::Signal::new());
+    let end = ended.clone();
+    runtime::spawn(async move {
+        turns(&shard, closers).await;
+        end.notify();
+    });
+    ended.wait().await;
+    Ok(())
+}
+
+async fn turns(shard: &Shard, mut closers: Vec<crate::net::Closer>) {
+    loop {
+        let next = shard.turn();
+        let (draining, quiet) = shard.quietly(|core| (core.draining, core.is_quiet()));
+        if draining {
+            for closer in closers.drain(..) {
+                closer.shutdown();
+            }
+            if quiet {
+                return;
+            }
+        }
+        wait(shard, next).await;
+    }
+}
+
+/// Until something happened or `next` has come.
+async fn wait(shard: &Shard, next: Instant) {
+    if next <= time::now() {
+        // Others first: a mailbox that is full must get a chance to empty.
+        runtime::yield_now().await;
+        return;
+    }
+    shard.signalled_until(next).await;
+}

@@ -1,0 +1,8 @@
+//! The whole program, from outside: the real binary, real sockets, an emulated engine, real
+//! players. Written against the public contract; nothing in here looks into the server.
+
+#![allow(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
+
+mod rig;
+
+mod sharing;

@@ -1,0 +1,205 @@
+//! A player's socket: a request, a head, then bytes as they come.
+
+use super::PATIENCE;
+use ace_emulator::Report;
+use ace_emulator::Verifier;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::net::Shutdown;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+
+/// A whole reply.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    /// `error.code` of an error reply.
+    pub(crate) fn error_code(&self) -> String {
+        let json: serde_json::Value = serde_json::from_slice(&self.body).expect("a JSON error");
+        json["error"]["code"].as_str().expect("a code").to_owned()
+    }
+
+    pub(crate) fn error_message(&self) -> String {
+        let json: serde_json::Value = serde_json::from_slice(&self.body).expect("a JSON error");
+        json["error"]["message"].as_str().expect("a message").to_owned()
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+pub(crate) fn get(address: SocketAddr, path: &str) -> Reply {
+    request(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"))
+}
+
+/// Sends these bytes and reads everything until the end.
+pub(crate) fn request(address: SocketAddr, bytes: &str) -> Reply {
+    let mut socket = connect(address);
+    socket.write_all(bytes.as_bytes()).expect("the request is taken");
+    let (status, head, mut body) = read_head(&mut socket).expect("a reply");
+    // HEAD replies and errors end with the connection.
+    let _ = socket.read_to_end(&mut body);
+    Reply { status, head, body }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).expect("the server accepts");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    socket.set_write_timeout(Some(PATIENCE)).expect("a time-out");
+    socket
+}
+
+/// Status, head, and what came behind it.
+fn read_head(socket: &mut TcpStream) -> io::Result<(u16, String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4_096];
+    loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let rest = bytes.split_off(end + 4);
+            let head = String::from_utf8_lossy(&bytes).into_owned();
+            let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+            let status = status.ok_or_else(|| io::Error::other(format!("no status: {head}")))?;
+            return Ok((status, head, rest));
+        }
+        let n = socket.read(&mut buffer)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(&buffer[..n]);
+    }
+}
+
+/// A player in the middle of its stream. It has read its head; the rest comes when asked for.
+pub(crate) struct Player {
+    socket: TcpStream,
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    rest: Vec<u8>,
+    verifier: Verifier,
+}
+
+impl Player {
+    /// Asks and waits for the head, which is there when the stream can be played.
+    pub(crate) fn open(address: SocketAddr, path: &str) -> Self {
+        Self::ask(address, path).begin()
+    }
+
+    /// Only asks: [`Asked::begin`] waits for the head.
+    pub(crate) fn ask(address: SocketAddr, path: &str) -> Asked {
+        Self::ask_with(address, path, "")
+    }
+
+    /// `headers` are whole lines.
+    pub(crate) fn ask_with(address: SocketAddr, path: &str, headers: &str) -> Asked {
+        let mut socket = connect(address);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: test player\r\n{headers}\r\n"
+        );
+        socket.write_all(request.as_bytes()).expect("the request is taken");
+        Asked { socket }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    /// Plays until `bytes` of the body have come, all told.
+    pub(crate) fn play(&mut self, bytes: u64) -> Report {
+        while self.verifier.report().bytes < bytes {
+            if self.step().expect("the stream goes on") == 0 {
+                break;
+            }
+        }
+        self.verifier.report()
+    }
+
+    /// Plays until the end, and says what was seen.
+    pub(crate) fn play_out(&mut self) -> Report {
+        while self.step().is_ok_and(|n| n > 0) {}
+        self.verifier.report()
+    }
+
+    /// One read.
+    pub(crate) fn step(&mut self) -> io::Result<usize> {
+        if !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            self.verifier.feed(&rest);
+            return Ok(rest.len());
+        }
+        let mut buffer = [0; 65_536];
+        let n = self.socket.read(&mut buffer)?;
+        self.verifier.feed(&buffer[..n]);
+        Ok(n)
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        self.verifier.report()
+    }
+
+    /// Latency samples before this are forgotten: the burst is old when it comes.
+    pub(crate) fn reset_latency(&mut self) {
+        self.verifier.reset_latency();
+    }
+
+    /// The raw bytes of the body from here on, at least `bytes` of them.
+    pub(crate) fn raw(mut self, bytes: usize) -> Vec<u8> {
+        let mut body = std::mem::take(&mut self.rest);
+        let mut buffer = [0; 65_536];
+        while body.len() < bytes {
+            let n = self.socket.read(&mut buffer).expect("the stream goes on");
+            if n == 0 {
+                break;
+            }
+            body.extend_from_slice(&buffer[..n]);
+        }
+        body
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Leaves as a player that is switched off does.
+    pub(crate) fn leave(self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// A request that has been sent.
+pub(crate) struct Asked {
+    socket: TcpStream,
+}
+
+impl Asked {
+    pub(crate) fn begin(mut self) -> Player {
+        let (status, head, rest) = read_head(&mut self.socket).expect("a head");
+        Player { socket: self.socket, status, head, rest, verifier: Verifier::new() }
+    }
+
+    /// The whole reply, for a request that is refused.
+    pub(crate) fn reply(mut self) -> Reply {
+        let (status, head, mut body) = read_head(&mut self.socket).expect("a reply");
+        let _ = self.socket.read_to_end(&mut body);
+        Reply { status, head, body }
+    }
+
+    pub(crate) fn leave(self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}

@@ -1,0 +1,83 @@
+//! What the whole-program tests stand on: a server process, a player's socket, an engine.
+
+#![allow(dead_code, unused_imports, reason = "each file of tests uses its part")]
+
+mod client;
+mod server;
+
+pub(crate) use client::Asked;
+pub(crate) use client::Player;
+pub(crate) use client::Reply;
+pub(crate) use client::get;
+pub(crate) use client::request;
+pub(crate) use server::Server;
+
+use ace_emulator::Channel;
+use ace_emulator::Config;
+use ace_emulator::Emulator;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Whatever is awaited comes within this, or the test has failed: ten times what a loaded
+/// two-core machine was seen to need.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An infohash that says which test it belongs to.
+pub(crate) fn infohash(n: u32) -> String {
+    format!("{:032x}{n:08x}", 0xace0_u32)
+}
+
+pub(crate) fn content_id(n: u32) -> String {
+    format!("{:032x}{n:08x}", 0xc0de_u32)
+}
+
+pub(crate) fn engine(config: Config) -> Emulator {
+    Emulator::start(config).expect("the emulated engine starts")
+}
+
+/// One warm channel of 2 Mbit/s in small pieces, with a content id.
+pub(crate) fn one_channel(n: u32) -> Config {
+    let channel = Channel::signed(&infohash(n)).content_id(&content_id(n)).bitrate_bps(2_000_000);
+    quick(channel)
+}
+
+/// A second of burst, eight pieces a second: a test sees both within two seconds.
+pub(crate) fn quick(channel: Channel) -> Config {
+    use ace_emulator::Knob;
+    Config::default()
+        .knob(Knob::BurstBytes, 1_000_000)
+        .knob(Knob::PieceBytes, 32 * 1024)
+        .channel(channel)
+}
+
+/// Looks until `look` finds something. Only for facts that live in another process and send no
+/// event of their own.
+#[expect(clippy::disallowed_methods, reason = "another process's state has no event to await")]
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// True when `condition` holds during all of `span`.
+#[expect(clippy::disallowed_methods, reason = "that nothing happens has no event")]
+pub(crate) fn throughout(span: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < span {
+        if !condition() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own stopwatch")]
+pub(crate) fn stopwatch() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,202 @@
+//! A `ringcast serve` of its own, on a port of its own, with its log at hand.
+
+use super::PATIENCE;
+use super::client;
+use super::eventually;
+use ace_emulator::Emulator;
+use serde_json::Value;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    log: Arc<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
+}
+
+/// How a server is to be started; the defaults make time-outs short.
+pub(crate) struct Start {
+    command: Command,
+}
+
+impl Server {
+    /// Two shards, the shortest sensible time-outs, nothing of the caller's environment.
+    pub(crate) fn with(engines: &[&Emulator]) -> Start {
+        let specs: Vec<String> = engines
+            .iter()
+            .enumerate()
+            .map(|(n, engine)| format!("{},name=e{n}", engine.addr()))
+            .collect();
+        Self::with_specs(&specs.join(" "))
+    }
+
+    /// As `RINGCAST_ENGINES` is written.
+    pub(crate) fn with_specs(specs: &str) -> Start {
+        Self::from_command(Command::new(env!("CARGO_BIN_EXE_ringcast")), specs)
+    }
+
+    /// `command` runs the server in its own way (strace, a namespace): its arguments come first.
+    pub(crate) fn from_command(mut command: Command, specs: &str) -> Start {
+        command.arg("serve").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        let start = Start { command };
+        start
+            .set("RINGCAST_LISTEN", "127.0.0.1:0")
+            .set("RINGCAST_ENGINES", specs)
+            .set("RINGCAST_SHARDS", "2")
+            .set("RINGCAST_MEMORY", "256MiB")
+            .set("RINGCAST_JOIN_SECONDS", "1")
+            .set("PROXY_GRACE_PERIOD", "500ms")
+            .set("PROXY_INIT_TIMEOUT", "10")
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The path of a player's request.
+    pub(crate) fn play(id: &str) -> String {
+        format!("/ace/getstream?id={id}")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn api(&self, path: &str) -> Value {
+        let reply = client::get(self.address, path);
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+        serde_json::from_slice(&reply.body).unwrap_or_else(|_| panic!("{path}: {}", reply.text()))
+    }
+
+    /// A number of `/api/v1/status`.
+    pub(crate) fn count(&self, field: &str) -> u64 {
+        self.api("/api/v1/status")[field].as_u64().unwrap_or_else(|| panic!("no {field}"))
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let reply = client::get(self.address, "/metrics");
+        let text = reply.text();
+        let line = text.lines().find(|line| line.split(' ').next() == Some(name));
+        let line = line.unwrap_or_else(|| panic!("no metric {name} in:\n{text}"));
+        line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+    }
+
+    /// Waits for an answering engine, so that a first request is not a boot race.
+    pub(crate) fn ready(self) -> Self {
+        eventually("an engine that answers", || {
+            (client::get(self.address, "/readyz").status == 200).then_some(())
+        });
+        self
+    }
+
+    /// The first log line that has all of `parts`, awaited.
+    pub(crate) fn await_line(&self, parts: &[&str]) -> String {
+        let mut lines = self.log.lines.lock().unwrap();
+        loop {
+            let found = lines.iter().find(|line| parts.iter().all(|part| line.contains(part)));
+            if let Some(line) = found {
+                return line.clone();
+            }
+            let (guard, waited) = self.log.grown.wait_timeout(lines, PATIENCE).unwrap();
+            lines = guard;
+            assert!(!waited.timed_out(), "no line with {parts:?} in:\n{}", lines.join("\n"));
+        }
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.log.lines.lock().unwrap().clone()
+    }
+
+    pub(crate) fn lines_with(&self, parts: &[&str]) -> usize {
+        let lines = self.lines();
+        lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).count()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("our own child");
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        eventually("the server to end", || self.child.try_wait().expect("our own child"))
+    }
+
+    /// Descriptors of the process now.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
+    }
+
+    pub(crate) fn rss_bytes(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).unwrap();
+        statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap() * 4_096
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log\n{}\n---", self.lines().join("\n"));
+        }
+    }
+}
+
+impl Start {
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn arg(mut self, arg: &str) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub(crate) fn start(mut self) -> Server {
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("the built binary starts");
+        let stderr = child.stderr.take().expect("piped");
+        let log = Arc::new(Log::default());
+        let writer = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                writer.lines.lock().unwrap().push(line);
+                writer.grown.notify_all();
+            }
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Server { child, address, log };
+        let line = server.await_line(&["listening on http://"]);
+        let text = line.rsplit("http://").next().expect("the address");
+        server.address = text.trim().parse().expect("an address");
+        server
+    }
+
+    /// For a server that is expected to end by itself: how, and what it said.
+    pub(crate) fn output(mut self) -> std::process::Output {
+        self.command.stdin(Stdio::null()).output().expect("the built binary starts")
+    }
+}
