@@ -203,6 +203,23 @@ fn without_a_point_the_viewer_waits_with_a_whole_packet() {
 }
 
 #[test]
+fn without_a_point_or_a_packet_there_is_no_null_packet_either() {
+    let shape = Shape { cap_slabs: 4, group_frames: 100, ..Shape::default() };
+    let mut rig = uncapped(shape);
+    rig.live(3);
+    let mut player = rig.player();
+    rig.overtake(&player);
+    rig.pass(Duration::from_secs(10));
+    assert_eq!(rig.plan(&mut player, true), Plan::Park);
+    assert_eq!(player.viewer.next_deadline(), None);
+    while rig.source.access.len() < 2 {
+        rig.live(1);
+    }
+    rig.drain(&mut player, usize::MAX);
+    assert_eq!(rig.check(&player).end, rig.source.head());
+}
+
+#[test]
 fn without_a_point_an_ended_ring_ends_the_viewer() {
     let shape = Shape { cap_slabs: 4, group_frames: 100, ..Shape::default() };
     let mut rig = uncapped(shape);

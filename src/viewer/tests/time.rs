@@ -128,6 +128,24 @@ fn only_accepted_bytes_give_a_socket_more_time() {
 }
 
 #[test]
+fn an_inline_send_refused_again_gets_no_more_time() {
+    let mut rig = Rig::new(Shape::default());
+    rig.live(60);
+    let mut player = Player::new(rig.now);
+    assert!(rig.start(&mut player));
+    for _ in 0..20 {
+        rig.accept_inline(&mut player, 0);
+        player.viewer.blocked(rig.now);
+        rig.pass(SECOND);
+        player.viewer.writable(rig.now);
+        assert_eq!(rig.plan(&mut player, true), Plan::Inline);
+    }
+    rig.accept_inline(&mut player, 0);
+    player.viewer.blocked(rig.now);
+    assert_eq!(rig.plan(&mut player, true), Plan::Close(CloseReason::Stuck));
+}
+
+#[test]
 fn a_long_silence_does_not_count_against_the_socket() {
     let mut rig = Rig::new(Shape::default());
     rig.live(60);
