@@ -92,14 +92,15 @@ impl Default for Config {
 }
 
 impl Config {
-    /// An engine with the timing of a real one.
+    /// An engine with the timing of a real one: the jitter makes the rate over 10 s vary about
+    /// between half and twice the mean.
     pub fn real_like() -> Config {
         Config::default()
             .knob(Knob::BurstBytes, 10_000_000)
             .knob(Knob::PieceBytes, 1_048_474)
             .knob(Knob::ColdStartMs, 12_000)
             .knob(Knob::ResolveMs, 100)
-            .knob(Knob::JitterMs, 800)
+            .knob(Knob::JitterMs, 4_000)
     }
 
     /// A warm engine with the test card: what a demonstration plays. The burst is 6 s.

@@ -265,6 +265,13 @@ impl Knobs {
         number(self.peek(knob, channel), knob)
     }
 
+    /// The least value that any channel has.
+    pub(crate) fn least_number(&self, knob: Knob) -> u64 {
+        let set = self.settings.iter().filter(|setting| setting.knob == knob);
+        let least = set.map(|setting| number(Some(setting.value.clone()), knob)).min();
+        least.unwrap_or_else(|| number(None, knob))
+    }
+
     /// `None` unless it is set: offsets, where 0 is a place.
     pub(crate) fn take_offset(&mut self, knob: Knob, channel: Option<&str>) -> Option<u64> {
         self.take(knob, channel).map(|value| number(Some(value), knob))

@@ -18,6 +18,7 @@ use crate::clock::sleep_ms;
 use crate::conn::Conn;
 use crate::counters::bump;
 use crate::engine::Engine;
+use crate::engine::World;
 use crate::knobs::Knob;
 use crate::routes;
 
@@ -97,15 +98,17 @@ pub(crate) fn spawn_janitor(engine: &Arc<Engine>) -> io::Result<JoinHandle<()>> 
     let engine = engine.clone();
     thread::Builder::new().name("emulator-janitor".to_owned()).spawn(move || {
         while !engine.is_over() {
-            let expiry_ms = engine.world().knobs.peek_number(Knob::IdleExpiryMs, None);
+            let shortest_ms = engine.world().knobs.least_number(Knob::IdleExpiryMs);
             let expired = {
-                let mut world = engine.world();
-                world.sessions.expire_idle(expiry_ms, &engine.counting)
+                let World { sessions, knobs, .. } = &mut *engine.world();
+                let expiry_ms =
+                    |infohash: &str| knobs.peek_number(Knob::IdleExpiryMs, Some(infohash));
+                sessions.expire_idle(expiry_ms, &engine.counting)
             };
             if expired {
                 engine.notify();
             }
-            sleep_ms((expiry_ms / 8).clamp(5, JANITOR_MS_MAX));
+            sleep_ms((shortest_ms / 8).clamp(5, JANITOR_MS_MAX));
         }
     })
 }

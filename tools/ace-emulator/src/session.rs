@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -37,6 +38,8 @@ pub enum SessionState {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) activity_us: AtomicU64,
+    /// The reader waits for the engine, not the engine for the reader: that is activity too.
+    pub(crate) waiting: AtomicBool,
     pub(crate) bytes: AtomicU64,
     /// Media time of the last byte written, µs since 1970.
     pub(crate) position_us: AtomicU64,
@@ -258,13 +261,20 @@ impl Sessions {
         expired
     }
 
-    /// Expires every session that nobody reads or asks about.
-    pub(crate) fn expire_idle(&mut self, default_ms: u64, counting: &Counting) -> bool {
+    /// Expires every session that nobody reads or asks about; `default_ms` of an infohash counts
+    /// where the session has no timeout of its own.
+    pub(crate) fn expire_idle(
+        &mut self,
+        default_ms: impl Fn(&str) -> u64,
+        counting: &Counting,
+    ) -> bool {
         let now = now_us();
         let idle = |session: &&Session| {
-            let limit_us = session.timeout_ms.unwrap_or(default_ms) * 1_000;
+            let limit_ms = session.timeout_ms.unwrap_or_else(|| default_ms(&session.infohash));
             let active_us = session.progress.activity_us.load(Ordering::Relaxed);
-            session.state == SessionState::Open && now.saturating_sub(active_us) > limit_us
+            session.state == SessionState::Open
+                && !session.progress.waiting.load(Ordering::Relaxed)
+                && now.saturating_sub(active_us) > limit_ms * 1_000
         };
         let current = self.downloads.values().filter_map(|d| self.by_serial.get(&d.current));
         let expired: Vec<String> = current.filter(idle).map(|s| s.infohash.clone()).collect();

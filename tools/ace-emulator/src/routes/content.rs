@@ -163,8 +163,7 @@ fn pump(
         };
         let allowance = if starving { 0 } else { writer.allowance(live_limit) };
         if allowance == 0 {
-            progress.touch();
-            if let Err(interrupt) = x.conn.wait_ms(25) {
+            if let Err(interrupt) = wait(x, now_us() + 25_000, progress) {
                 return interrupt;
             }
             continue;
@@ -180,7 +179,7 @@ fn pump(
         let due_us = engine.epoch_us + media.emission_us(last_packet);
         if due_us > now_us() {
             let due_us = due_us + prng.below(jitter_ms * 1_000 + 1);
-            if let Err(interrupt) = wait_touching(x, due_us, progress) {
+            if let Err(interrupt) = wait(x, due_us, progress) {
                 return interrupt;
             }
         }
@@ -195,13 +194,10 @@ fn pump(
 }
 
 /// A reader that waits for its engine is active: only one that does not read expires.
-fn wait_touching(x: &Exchange, until_us: u64, progress: &Progress) -> Result<(), Interrupt> {
-    loop {
-        progress.touch();
-        let now = now_us();
-        if now >= until_us {
-            return x.conn.wait_until(now);
-        }
-        x.conn.wait_until(until_us.min(now + 50_000))?;
-    }
+fn wait(x: &Exchange, until_us: u64, progress: &Progress) -> Result<(), Interrupt> {
+    progress.waiting.store(true, Ordering::Relaxed);
+    let waited = x.conn.wait_until(until_us);
+    progress.touch();
+    progress.waiting.store(false, Ordering::Relaxed);
+    waited
 }

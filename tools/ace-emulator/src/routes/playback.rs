@@ -56,7 +56,8 @@ pub(crate) fn prebuffer(x: &Exchange, infohash: &str, serial: u64) -> Prebuffere
     let offline = x.engine.channel(infohash).media.is_none();
     loop {
         let wait_us = {
-            let world = x.engine.world();
+            let mut world = x.engine.world();
+            world.sessions.session(serial).progress.touch();
             let download = world.sessions.downloads.get(infohash);
             let Some(download) = download.filter(|download| download.current == serial) else {
                 return Prebuffered::Ended;

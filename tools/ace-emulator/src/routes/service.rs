@@ -53,18 +53,18 @@ pub(crate) fn api(x: &Exchange) -> Reply {
 
 fn media_files(x: &Exchange) -> Reply {
     bump(&x.engine.counting.media_files);
-    if x.flag(Knob::HangMediaFiles, None) {
-        return Reply::Hang;
-    }
-    if x.flag(Knob::UnknownMediaFiles, None) {
-        return fail(x, "unknown method");
-    }
     let content_id = x.request.param("content_id").or_else(|| x.request.param("id"));
     let infohash = match (content_id, x.request.param("infohash")) {
         (Some(id), _) => x.engine.resolve(id),
         (None, Some(hash)) if is_hex40(hash) => Some(hash.to_ascii_lowercase()),
         (None, _) => None,
     };
+    if x.flag(Knob::HangMediaFiles, infohash.as_deref()) {
+        return Reply::Hang;
+    }
+    if x.flag(Knob::UnknownMediaFiles, infohash.as_deref()) {
+        return fail(x, "unknown method");
+    }
     let Some(infohash) = infohash else { return fail(x, "cannot get transport file") };
     let tuned = x.engine.channel(&infohash);
     let file = json::object(&[
