@@ -149,7 +149,7 @@ fn view(world: &World, tuned: &Tuned, serial: u64, epoch_us: u64) -> View {
     let burst_bytes = knobs.peek_number(Knob::BurstBytes, infohash);
     let peers = knobs.peek_number(Knob::Peers, infohash);
     let speed_kbps = media.bitrate_bps() / 8_000;
-    if age_us < cold_us / 20 {
+    if age_us < cold_us / 10 {
         return View { status: "idle", ..prebuf(0, 0, 0, 0) };
     }
     if age_us < cold_us {

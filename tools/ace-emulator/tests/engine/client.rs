@@ -51,7 +51,9 @@ pub(crate) fn ask(addr: SocketAddr, request: &str, patience_ms: u64) -> (Vec<u8>
 pub(crate) fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, End) {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 65_536];
+    let deadline_us = ace_emulator::now_us() + 10_000_000;
     loop {
+        assert!(ace_emulator::now_us() < deadline_us, "the reply goes on");
         match stream.read(&mut buffer) {
             Ok(0) => return (bytes, End::Fin),
             Ok(read) => bytes.extend_from_slice(&buffer[..read]),
@@ -170,7 +172,10 @@ impl Body {
     /// At least `bytes` of payload, unless the body ends.
     pub(crate) fn read(&mut self, bytes: usize) -> Vec<u8> {
         let mut payload = Vec::new();
+        // A live body that ought to end and does not would go on for ever.
+        let deadline_us = ace_emulator::now_us() + 10_000_000;
         loop {
+            assert!(ace_emulator::now_us() < deadline_us, "the body goes on");
             self.decode(&mut payload);
             if payload.len() >= bytes || self.ended.is_some() {
                 return payload;

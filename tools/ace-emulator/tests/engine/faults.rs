@@ -118,7 +118,7 @@ fn playback_fails_and_then_works() {
     assert_eq!(body_of(&get(addr, &playback)), "start timeout");
     control.clear(Knob::Prebuf500);
     let waiting = std::thread::spawn(move || get(addr, &playback));
-    assert!(control.wait_for(2_000, |control| control.counters().playbacks == 6));
+    assert!(control.wait_for(2_000, |control| control.counters().playbacks == 7));
     control.clear(Knob::SilentPrebuf);
     assert_eq!(status_of(&waiting.join().unwrap()), "302");
     control.set_next(1, Knob::MalformedHead, true);

@@ -76,7 +76,7 @@ fn the_demonstration_is_warm() {
     let reply = get(addr, &format!("/ace/getstream?id={DEMO_CONTENT_ID}&format=json"));
     assert_eq!(json_of(&reply)["response"]["infohash"], DEMO_INFOHASH);
     let bytes = Body::start(addr, DEMO_INFOHASH, "a").read(150_000);
-    assert!(ace_emulator::now_us() - begin < 2_000_000);
+    assert!(ace_emulator::now_us() - begin < 5_000_000);
     assert!(bytes.iter().step_by(188).all(|byte| *byte == 0x47));
 }
 

@@ -136,10 +136,10 @@ fn stop_ends_the_body_as_the_knob_says() {
 fn sessions_expire_unless_somebody_asks() {
     let emulator = emulator();
     let (addr, control) = (emulator.addr(), emulator.control());
-    control.set(Knob::IdleExpiryMs, 150_u64);
+    control.set(Knob::IdleExpiryMs, 400_u64);
     let session = open(addr, INFOHASH, "a");
     let stat = path_of(&session["stat_url"]);
-    let until = ace_emulator::now_us() + 400_000;
+    let until = ace_emulator::now_us() + 900_000;
     while ace_emulator::now_us() < until {
         assert_ne!(body_of(&get(addr, &stat)), UNKNOWN);
     }
@@ -153,7 +153,7 @@ fn sessions_expire_unless_somebody_asks() {
     let session = open(addr, OTHER, "b");
     control.set(Knob::Starve, true);
     let body = Body::open(addr, &content_path(addr, &session));
-    assert!(!control.wait_for(400, |control| control.sessions_open() == 0));
+    assert!(!control.wait_for(900, |control| control.sessions_open() == 0));
     drop(body);
     let skip = format!("{}?skip_player_activity=1", path_of(&session["stat_url"]));
     assert!(control.wait_for(3_000, |control| {
@@ -166,13 +166,13 @@ fn sessions_expire_unless_somebody_asks() {
 fn the_activity_timeout_is_the_sessions_own() {
     let emulator = emulator();
     let (addr, control) = (emulator.addr(), emulator.control());
-    control.set(Knob::IdleExpiryMs, 100_u64);
     let session = open(addr, INFOHASH, "a");
     let command = path_of(&session["command_url"]);
     let set = format!("{command}?method=set_player_activity_timeout&timeout=60");
     assert_eq!(body_of(&get(addr, &set)), OK);
     assert_eq!(body_of(&get(addr, &format!("{command}?method=liveseek&pos=1"))), OK);
-    assert!(!control.wait_for(400, |control| control.sessions_open() == 0));
+    control.set_for(INFOHASH, Knob::IdleExpiryMs, 100_u64);
+    assert!(!control.wait_for(900, |control| control.sessions_open() == 0));
     assert_eq!(control.sessions()[0].timeout_ms, Some(60_000));
     assert!(control.expire(INFOHASH));
     assert_eq!(body_of(&get(addr, &command)), UNKNOWN);
