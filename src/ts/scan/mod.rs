@@ -9,6 +9,7 @@
 mod access;
 mod event;
 mod pids;
+mod place;
 mod selection;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use crate::ts::scan::event::Event;
 pub use crate::ts::scan::event::PidSeen;
 use crate::ts::scan::pids::PidTable;
 use crate::ts::scan::pids::Role;
+use crate::ts::scan::place::Place;
 use crate::ts::scan::selection::Selection;
 
 /// PIDs not seen for so long are no longer part of the stream.
@@ -80,12 +82,6 @@ pub struct Scanner {
 struct Unit {
     point: AccessPoint,
     search: AccessSearch,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    ticks: Option<u64>,
-    offset: u64,
 }
 
 impl Scanner {
@@ -320,14 +316,14 @@ impl Scanner {
         let Some(psi) = self.tables.psi() else {
             return;
         };
-        let selection = Selection::of(psi, offset, self.selection.clock_pid);
+        let selection = Selection::of(psi, self.selection.clock_pid);
         if selection.clock_pid != self.selection.clock_pid && self.clock.ticks().is_some() {
             self.clock.expect_jump();
         }
         if selection.video != self.selection.video {
             self.unit = None;
         }
-        self.selection = selection;
+        self.selection = Selection { known_offset: offset, known_s: self.now_s, ..selection };
     }
 
     fn assign_roles(&mut self) {
@@ -397,7 +393,7 @@ impl Scanner {
         match verdict.unwrap_or_else(|| unit.search.finish()) {
             Verdict::Found(kind) => {
                 let point = AccessPoint { kind, ..unit.point };
-                self.last_access = Some(Place { ticks: point.pcr, offset: point.offset });
+                self.last_access = Some(Place::of(&point));
                 self.report(point, sink);
             }
             Verdict::NotFound | Verdict::Undecided => {
@@ -427,11 +423,24 @@ impl Scanner {
         if !packet.pusi() {
             return;
         }
-        // Another program's table may still come and bring a video.
-        let complete = self.psi().is_some_and(|psi| psi.is_complete());
-        if complete || offset.saturating_sub(self.selection.known_offset) > SETTLE_BYTES {
+        if self.is_without_video(offset) {
             let point = self.point_at(offset, AccessKind::Audio);
             self.report_weak(point, sink);
+        }
+    }
+
+    /// The tables name no video, or one that does not come.
+    fn is_without_video(&self, offset: u64) -> bool {
+        match self.selection.video {
+            // Another program's table may still come and bring one.
+            None => {
+                let complete = self.psi().is_some_and(|psi| psi.is_complete());
+                complete || offset.saturating_sub(self.selection.known_offset) > SETTLE_BYTES
+            }
+            Some(video) => {
+                let seen_s = self.pids.get(video.pid).map_or(0, |record| record.seen_s);
+                self.now_s.saturating_sub(seen_s.max(self.selection.known_s)) > PID_SEEN_S
+            }
         }
     }
 
@@ -456,7 +465,7 @@ impl Scanner {
     fn report_weak(&mut self, point: AccessPoint, sink: &mut impl FnMut(Event)) {
         let far = |last: Place| last.is_before(&point, WEAK_TICKS_MIN, WEAK_BYTES_MIN);
         if self.last_weak.is_none_or(far) {
-            self.last_weak = Some(Place { ticks: point.pcr, offset: point.offset });
+            self.last_weak = Some(Place::of(&point));
             self.report(point, sink);
         }
     }
@@ -478,16 +487,6 @@ impl Scanner {
 impl Default for Scanner {
     fn default() -> Scanner {
         Scanner::new()
-    }
-}
-
-impl Place {
-    /// By media time while the clock runs, by bytes while it does not.
-    fn is_before(&self, point: &AccessPoint, ticks_min: u64, bytes_min: u64) -> bool {
-        match (self.ticks, point.pcr) {
-            (Some(from), Some(to)) if to > from => to - from >= ticks_min,
-            _ => point.offset.saturating_sub(self.offset) >= bytes_min,
-        }
     }
 }
 

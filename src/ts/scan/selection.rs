@@ -11,16 +11,19 @@ pub(super) struct Selection {
     pub(super) video: Option<ElementaryStream>,
     /// The first that the tables name.
     pub(super) audio_pid: Option<u16>,
-    /// Of a stream without video: the PID whose PES starts are access points.
+    /// The PID whose PES starts are access points while there is no video: the first audio, or in
+    /// want of one whatever the tables name first.
     pub(super) audio_followed: Option<u16>,
     pub(super) clock_pid: Option<u16>,
     /// Where the tables came.
     pub(super) known_offset: u64,
+    /// The second in which they came.
+    pub(super) known_s: u32,
 }
 
 impl Selection {
-    /// From tables that came at `offset`; `adopted` is the clock where they name none.
-    pub(super) fn of(psi: &Psi, offset: u64, adopted: Option<u16>) -> Selection {
+    /// From new tables; `adopted` is the clock where they name none.
+    pub(super) fn of(psi: &Psi, adopted: Option<u16>) -> Selection {
         let video = first(psi, |stream| stream.codec.is_video());
         let audio = first(psi, |stream| stream.codec.is_audio());
         let any = first(psi, |_| true);
@@ -28,9 +31,10 @@ impl Selection {
         Selection {
             video: video.map(|(_, stream)| stream),
             audio_pid: audio.map(|(_, stream)| stream.pid),
-            audio_followed: audio.or(any).filter(|_| video.is_none()).map(|(_, s)| s.pid),
+            audio_followed: audio.or(any).map(|(_, stream)| stream.pid),
             clock_pid: main.and_then(|(pmt, _)| pmt.pcr_pid).or(adopted),
-            known_offset: offset,
+            known_offset: 0,
+            known_s: 0,
         }
     }
 

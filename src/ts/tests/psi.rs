@@ -100,6 +100,17 @@ fn damage_costs_only_the_damaged_section() {
 }
 
 #[test]
+fn the_end_of_another_section_is_not_taken_for_ones_own() {
+    let mut generator = Generator::default();
+    generator.section(7, &section(0x02, 1, 0, &[0xAB; 400]));
+    generator.section(7, &section(0x02, 1, 0, &[0xCD; 400]));
+    // The first packet of one, the rest of the other.
+    let mut bytes = generator.bytes.clone();
+    bytes.drain(188..4 * 188);
+    assert_eq!(sections_of(Packets::new_checked(&bytes).unwrap()), (vec![], 0));
+}
+
+#[test]
 fn a_repeated_packet_is_passed_over() {
     let long = section(0x02, 1, 0, &[0xAB; 300]);
     let mut generator = Generator::default();

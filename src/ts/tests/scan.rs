@@ -207,6 +207,32 @@ fn a_stream_without_video_begins_anywhere() {
 }
 
 #[test]
+fn a_video_that_never_comes_is_not_waited_for() {
+    let mut generator = Generator::default();
+    let streams: &[(u8, u16, &[u8])] = &[(0x1B, VIDEO_PID, &[]), (0x0F, AUDIO_PID, &[])];
+    generator.tables(&pmt(0, 1, AUDIO_PID, streams));
+    let mut starts = Vec::new();
+    for frame in 0..300 {
+        let start = Start { pcr: Some(frame * FRAME), ..Start::default() };
+        starts.push(generator.pes(AUDIO_PID, start, &[0xFF; 400]));
+    }
+    let found = points(&generator);
+    assert_eq!(found[0], (starts[275], AccessKind::Audio), "in the eleventh second");
+    let at = generator.pes(VIDEO_PID, Start::default(), &keyframe(10));
+    generator.pes(AUDIO_PID, Start::default(), &[0xFF; 40_000]);
+    generator.pes(AUDIO_PID, Start::default(), &[0xFF; 40_000]);
+    generator.pes(AUDIO_PID, Start::default(), &[0xFF; 400]);
+    assert_eq!(points(&generator).last(), Some(&(at, AccessKind::Keyframe)));
+}
+
+#[test]
+fn a_unit_that_ends_without_a_slice_is_decided_by_what_it_had() {
+    let parameters = h264_unit(&[AUD, SPS, PPS]);
+    assert_eq!(kind_of(0x1B, RAI, &parameters), Some(AccessKind::RecoveryPoint));
+    assert_eq!(kind_of(0x1B, Start::default(), &parameters), None);
+}
+
+#[test]
 fn a_program_still_missing_may_bring_the_video() {
     let mut generator = Generator::default();
     generator.section(PID_PAT, &pat(0, &[(1, 0x500), (2, PMT_PID)]));
