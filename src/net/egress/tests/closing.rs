@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::io::Read;
+use std::net::Shutdown;
 use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -43,6 +44,26 @@ fn a_peer_that_leaves_is_reported_once() {
             rig.egress.close(slot);
             rig.closed(slot).await;
         }
+        rig.finish();
+    });
+}
+
+#[test]
+fn one_who_leaves_in_two_steps_is_still_reported_once() {
+    on_every_pair(|mut rig| async move {
+        let (slot, peer) = rig.add(1);
+        peer.shutdown(Shutdown::Write).unwrap();
+        assert!(matches!(rig.next().await, Event::HungUp { key: 1, .. }));
+        reset(peer);
+        let mut events = Vec::new();
+        while rig.egress.send_inline(slot, b"x").is_ok() {
+            rig.egress.reap(&mut events);
+        }
+        rig.egress.submit().unwrap();
+        rig.egress.reap(&mut events);
+        assert!(events.is_empty(), "{events:?}");
+        rig.egress.close(slot);
+        rig.closed(slot).await;
         rig.finish();
     });
 }

@@ -126,17 +126,25 @@ impl Rig {
         rustix::event::poll(&mut fds, Some(&limit)).unwrap() > 0
     }
 
-    /// Sends until the socket is full; how many bytes it took.
+    /// Sends until the socket is full for good: everything that the peer's window has room for is
+    /// acknowledged, and the rest waits. Says how many bytes it took.
     async fn fill(&mut self, slot: Slot) -> usize {
-        let mut filled = 0;
+        let (mut filled, mut is_settled) = (0, false);
         loop {
             let piece = self.piece(0..1 << 18);
             self.egress.send(slot, piece);
             match sent(self.next().await) {
-                Ok(bytes) => filled += bytes,
+                Ok(bytes) => (filled, is_settled) = (filled + bytes, false),
                 Err(error) => {
                     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-                    return filled;
+                    if is_settled {
+                        return filled;
+                    }
+                    let info = || self.egress.acked(slot).unwrap();
+                    while info().unacked_segments > 0 {
+                        std::thread::yield_now();
+                    }
+                    is_settled = info().notsent_bytes > 0;
                 }
             }
         }
