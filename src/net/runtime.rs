@@ -13,6 +13,8 @@ use std::task::Poll;
 use std::task::Waker;
 use std::time::Duration;
 
+use io_uring::IoUring;
+use io_uring::opcode;
 use monoio::IoUringDriver;
 use monoio::LegacyDriver;
 use monoio::RuntimeBuilder;
@@ -38,23 +40,40 @@ where
     F: FnOnce() -> Fut,
     Fut: Future,
 {
-    let uring = match driver {
-        RuntimeDriver::Auto => monoio::utils::detect_uring(),
-        RuntimeDriver::Uring => true,
-        RuntimeDriver::Legacy => false,
-    };
     sweep::reset();
     let with_sweeper = async {
         spawn(sweep::run());
         main().await
     };
-    if uring {
-        let mut runtime = RuntimeBuilder::<IoUringDriver>::new().enable_timer().build()?;
-        Ok(runtime.block_on(with_sweeper))
-    } else {
-        let mut runtime = RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?;
-        Ok(runtime.block_on(with_sweeper))
+    let wants_uring = match driver {
+        RuntimeDriver::Auto => is_uring_usable(),
+        RuntimeDriver::Uring => true,
+        RuntimeDriver::Legacy => false,
+    };
+    if wants_uring {
+        match RuntimeBuilder::<IoUringDriver>::new().enable_timer().build() {
+            Ok(mut runtime) => return Ok(runtime.block_on(with_sweeper)),
+            // Detected, and then not to be had: locked memory, or a filter since then.
+            Err(_) if driver == RuntimeDriver::Auto => {}
+            Err(error) => return Err(error),
+        }
     }
+    let mut runtime = RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?;
+    Ok(runtime.block_on(with_sweeper))
+}
+
+/// Whether this kernel lets this thread have a ring that knows what the runtime asks of it.
+fn is_uring_usable() -> bool {
+    let needed = [
+        opcode::AsyncCancel::CODE,
+        opcode::Close::CODE,
+        opcode::PollAdd::CODE,
+        opcode::Read::CODE,
+        opcode::Timeout::CODE,
+    ];
+    let mut probe = io_uring::Probe::new();
+    let probed = IoUring::new(2).and_then(|ring| ring.submitter().register_probe(&mut probe));
+    probed.is_ok() && needed.iter().all(|code| probe.is_supported(*code))
 }
 
 /// Starts a task on this thread's runtime. Nobody waits for it.
@@ -152,16 +171,25 @@ mod tests {
     use std::rc::Rc;
     use std::time::Duration;
 
+    use super::RuntimeDriver;
     use super::Signal;
+    use super::is_uring;
+    use super::run_shard;
     use super::sleep;
     use super::sleep_until;
     use super::spawn;
     use crate::base::time;
     use crate::base::time::Instant;
     use crate::net::bell::Bell;
+    use crate::net::bell::Watch;
     use crate::net::conn::Conn;
     use crate::net::conn::Sweep;
+    use crate::net::egress::Driver;
+    use crate::net::egress::EgressConfig;
+    use crate::net::egress::RingEgress;
+    use crate::net::host;
     use crate::net::listen;
+    use crate::net::testing::forbid;
     use crate::net::testing::in_ms;
     use crate::net::testing::on_both_runtimes;
     use crate::net::testing::pair;
@@ -176,6 +204,18 @@ mod tests {
             }
             sleep_until(Instant::ZERO).await;
         });
+    }
+
+    #[test]
+    fn auto_does_without_io_uring_where_it_is_forbidden() {
+        let thread = std::thread::spawn(|| {
+            forbid(&[libc::SYS_io_uring_setup]);
+            assert!(run_shard(RuntimeDriver::Uring, || async {}).is_err());
+            run_shard(RuntimeDriver::Auto, || async { is_uring() }).unwrap()
+        });
+        assert!(!thread.join().unwrap());
+        let is_allowed = host::features().uring.setup.is_ok();
+        assert_eq!(run_shard(RuntimeDriver::Auto, || async { is_uring() }).unwrap(), is_allowed);
     }
 
     #[test]
@@ -213,11 +253,28 @@ mod tests {
             });
             let waiter = Bell::new().unwrap().waiter().unwrap();
             spawn(async move { waiter.wait().await.unwrap() });
+            let mut peers = Vec::new();
+            let mut idle_egress = |driver| {
+                let mut egress = RingEgress::new(&EgressConfig { driver, slots_max: 1 }).unwrap();
+                let (fd, peer) = pair();
+                egress.add(fd, 0).unwrap();
+                peers.push(peer);
+                egress.submit().unwrap();
+                egress.drain_wake();
+                egress.reap(&mut Vec::new());
+                let watch = Watch::new(egress.wake_fd()).unwrap();
+                spawn(async move { watch.readable().await.unwrap() });
+                egress
+            };
+            let egresses = [Driver::Uring, Driver::Epoll].map(&mut idle_egress);
             sleep(Duration::from_millis(20)).await;
             let before = sleeps();
             sleep(Duration::from_millis(600)).await;
             // The bar is 5 a second; our own timer is one, its wheel may add another.
             assert!(sleeps() - before <= 3, "{} in 0.6 s", sleeps() - before);
+            for egress in egresses {
+                assert!(egress.abandon().is_empty());
+            }
         });
     }
 

@@ -1,4 +1,5 @@
 //! What the tests of this floor share.
+#![expect(unsafe_code, reason = "a seccomp filter has no safe wrapper")]
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -58,4 +59,28 @@ pub(crate) fn deaf_listener() -> (SocketAddr, Vec<OwnedFd>) {
         held.push(filler);
     }
     (addr, held)
+}
+
+/// From now on these system calls fail with EPERM on this thread, as under a container's seccomp
+/// profile. Nothing undoes it.
+pub(crate) fn forbid(calls: &[libc::c_long]) {
+    // The system call's number is the first word of what a filter sees.
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let step = |code: u32, jt, k| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let mut filter = vec![step(load, 0, 0)];
+    for (at, call) in calls.iter().enumerate() {
+        // Over the calls that follow, and over the "allow".
+        filter.push(step(equal, (calls.len() - at) as u8, *call as u32));
+    }
+    filter.push(step(libc::BPF_RET, 0, libc::SECCOMP_RET_ALLOW));
+    filter.push(step(libc::BPF_RET, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
+    let len = filter.len() as u16;
+    let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+    // SAFETY: the program outlives the calls, and the kernel copies it.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
+    }
 }

@@ -128,12 +128,13 @@ pub struct EgressStats {
 /// The sockets of a shard's viewers. `!Send`: the kernel accepts calls of one thread only.
 pub struct Egress<P: Payload> {
     // Dropped before the slots: a ring that is gone reads no payload.
-    engine: Engine,
+    drive: Drive,
     core: Core<P>,
     _one_thread: PhantomData<*const ()>,
 }
 
-enum Engine {
+/// The driver that was chosen.
+enum Drive {
     Uring(Box<Uring>),
     Epoll(Epoll),
 }
@@ -147,13 +148,14 @@ struct Core<P> {
 }
 
 impl<P: Payload> Egress<P> {
+    /// On the thread that will use it: the kernel remembers who made a ring.
     pub fn new(config: &EgressConfig) -> io::Result<Self> {
-        let engine = match config.driver {
-            Driver::Uring => Engine::Uring(Box::new(Uring::new()?)),
-            Driver::Epoll => Engine::Epoll(Epoll::new()?),
+        let drive = match config.driver {
+            Driver::Uring => Drive::Uring(Box::new(Uring::new()?)),
+            Driver::Epoll => Drive::Epoll(Epoll::new()?),
             Driver::Auto => match Uring::new() {
-                Ok(uring) => Engine::Uring(Box::new(uring)),
-                Err(_) => Engine::Epoll(Epoll::new()?),
+                Ok(uring) => Drive::Uring(Box::new(uring)),
+                Err(_) => Drive::Epoll(Epoll::new()?),
             },
         };
         let core = Core {
@@ -161,14 +163,14 @@ impl<P: Payload> Egress<P> {
             ready: Vec::new(),
             stats: EgressStats::default(),
         };
-        Ok(Self { engine, core, _one_thread: PhantomData })
+        Ok(Self { drive, core, _one_thread: PhantomData })
     }
 
     /// Which driver it is; never `Auto`.
     pub fn driver(&self) -> Driver {
-        match self.engine {
-            Engine::Uring(_) => Driver::Uring,
-            Engine::Epoll(_) => Driver::Epoll,
+        match self.drive {
+            Drive::Uring(_) => Driver::Uring,
+            Drive::Epoll(_) => Driver::Epoll,
         }
     }
 
@@ -176,9 +178,9 @@ impl<P: Payload> Egress<P> {
     pub fn add(&mut self, fd: OwnedFd, key: u64) -> io::Result<Slot> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         let slot = self.core.slots.insert(fd, key)?;
-        match &mut self.engine {
-            Engine::Uring(uring) => uring.watch(slot, &mut self.core),
-            Engine::Epoll(epoll) => {
+        match &mut self.drive {
+            Drive::Uring(uring) => uring.watch(slot, &mut self.core),
+            Drive::Epoll(epoll) => {
                 if let Err(error) = epoll.watch(slot, &self.core) {
                     self.core.slots.remove(slot);
                     return Err(error);
@@ -201,9 +203,9 @@ impl<P: Payload> Egress<P> {
         }
         assert!(!entry.in_flight, "one send at a time");
         self.core.stats.sends += 1;
-        match &mut self.engine {
-            Engine::Uring(uring) => uring.send(slot, payload, &mut self.core),
-            Engine::Epoll(epoll) => epoll.send(slot, payload, &mut self.core),
+        match &mut self.drive {
+            Drive::Uring(uring) => uring.send(slot, payload, &mut self.core),
+            Drive::Epoll(epoll) => epoll.send(slot, payload, &mut self.core),
         }
     }
 
@@ -234,9 +236,9 @@ impl<P: Payload> Egress<P> {
             return;
         }
         entry.wants_writable = true;
-        match &mut self.engine {
-            Engine::Uring(uring) => uring.watch_writable(slot, &mut self.core),
-            Engine::Epoll(epoll) => epoll.watch_writable(slot, &mut self.core),
+        match &mut self.drive {
+            Drive::Uring(uring) => uring.watch_writable(slot, &mut self.core),
+            Drive::Epoll(epoll) => epoll.watch_writable(slot, &mut self.core),
         }
     }
 
@@ -256,18 +258,18 @@ impl<P: Payload> Egress<P> {
             return;
         }
         entry.closing = true;
-        match &mut self.engine {
-            Engine::Uring(uring) => uring.close(slot, &mut self.core),
-            Engine::Epoll(epoll) => epoll.close(slot, &mut self.core),
+        match &mut self.drive {
+            Drive::Uring(uring) => uring.close(slot, &mut self.core),
+            Drive::Epoll(epoll) => epoll.close(slot, &mut self.core),
         }
     }
 
     /// Hands everything to the kernel: the end of a turn.
     pub fn submit(&mut self) -> io::Result<()> {
         let has_news = !self.core.ready.is_empty();
-        match &mut self.engine {
-            Engine::Uring(uring) => uring.submit(has_news, &mut self.core.stats),
-            Engine::Epoll(epoll) => {
+        match &mut self.drive {
+            Drive::Uring(uring) => uring.submit(has_news, &mut self.core.stats),
+            Drive::Epoll(epoll) => {
                 epoll.submit(has_news);
                 Ok(())
             }
@@ -282,25 +284,25 @@ impl<P: Payload> Egress<P> {
             }
             out.push(event);
         }
-        match &mut self.engine {
-            Engine::Uring(uring) => uring.reap(&mut self.core, out),
-            Engine::Epoll(epoll) => epoll.reap(&mut self.core, out),
+        match &mut self.drive {
+            Drive::Uring(uring) => uring.reap(&mut self.core, out),
+            Drive::Epoll(epoll) => epoll.reap(&mut self.core, out),
         }
     }
 
     /// Readable when there is something to reap.
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
-        match &self.engine {
-            Engine::Uring(uring) => uring.wake_fd(),
-            Engine::Epoll(epoll) => epoll.wake_fd(),
+        match &self.drive {
+            Drive::Uring(uring) => uring.wake_fd(),
+            Drive::Epoll(epoll) => epoll.wake_fd(),
         }
     }
 
     /// Before `reap`: what comes later wakes again.
     pub fn drain_wake(&mut self) {
-        match &mut self.engine {
-            Engine::Uring(uring) => uring.drain_wake(),
-            Engine::Epoll(epoll) => epoll.drain_wake(),
+        match &mut self.drive {
+            Drive::Uring(uring) => uring.drain_wake(),
+            Drive::Epoll(epoll) => epoll.drain_wake(),
         }
     }
 
@@ -334,11 +336,11 @@ impl<P: Payload> Egress<P> {
     /// After a caught panic: every peer gets RST, every socket is closed. What comes back are the
     /// payloads that were lent; nobody says any more when the kernel is done with them.
     pub fn abandon(self) -> Vec<P> {
-        let Self { engine, mut core, _one_thread } = self;
+        let Self { drive, mut core, _one_thread } = self;
         // Events that nobody reaped carry payloads as well, but those are back already.
         let mut payloads: Vec<P> = core.ready.drain(..).filter_map(Event::into_payload).collect();
         core.slots.abandon(&mut payloads);
-        drop(engine);
+        drop(drive);
         payloads
     }
 }

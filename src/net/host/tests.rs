@@ -1,12 +1,14 @@
 use std::os::fd::AsFd;
 
 use super::Features;
+use super::UringFeatures;
 use super::features;
 use super::limits;
 use super::open_files;
 use super::pin_thread;
 use super::raise_open_files;
 use super::rss_bytes;
+use crate::net::testing::forbid;
 
 #[test]
 fn this_host_answers() {
@@ -70,4 +72,21 @@ fn our_group_is_found_in_both_versions() {
     assert_eq!(limits::own_group(v1, "cpu"), Some("/docker/a:b"));
     assert_eq!(limits::own_group(v1, "memory"), Some("/docker/c"));
     assert_eq!(limits::own_group("", "cpu"), None);
+}
+
+#[test]
+fn each_part_of_io_uring_may_be_forbidden_alone() {
+    let uring_without = |call: libc::c_long| {
+        let thread = std::thread::spawn(move || {
+            forbid(&[call]);
+            features().uring
+        });
+        thread.join().unwrap()
+    };
+    let none = Err(libc::EPERM);
+    let nothing = UringFeatures { setup: none, send_zc: false, registration: none };
+    assert_eq!(uring_without(libc::SYS_io_uring_setup), nothing);
+    let unregistered = uring_without(libc::SYS_io_uring_register);
+    assert_eq!(unregistered.registration, none);
+    assert_eq!(unregistered.setup, features().uring.setup);
 }

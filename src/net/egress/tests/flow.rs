@@ -36,7 +36,7 @@ fn a_thousand_sockets_get_exactly_their_bytes() {
         for key in 0..SOCKETS {
             let (slot, peer) = rig.add(key);
             let start = random.below(500_000) as usize;
-            let end = start + random.below(200_000) as usize;
+            let end = start + random.below(100_000) as usize;
             courses.insert(key, Course { slot, cursor: start, end });
             peers.push((peer, start..end));
         }

@@ -14,13 +14,14 @@ use super::Rig;
 use super::on_every_pair;
 use super::sent;
 use crate::net::egress::Core;
+use crate::net::egress::Drive;
 use crate::net::egress::EgressStats;
-use crate::net::egress::Engine;
 use crate::net::egress::slots::Slots;
 use crate::net::egress::uring::Uring;
 use crate::net::host;
 use crate::net::runtime::run_shard;
 use crate::net::testing::RUNTIMES;
+use crate::net::testing::forbid;
 use crate::net::testing::pair;
 
 #[test]
@@ -81,6 +82,21 @@ fn auto_takes_the_ring_where_there_is_one() {
 }
 
 #[test]
+fn auto_does_without_the_ring_where_a_container_forbids_it() {
+    let driver_without = |calls: &'static [libc::c_long]| {
+        let thread = std::thread::spawn(move || {
+            forbid(calls);
+            let config = EgressConfig { driver: Driver::Auto, slots_max: 1 };
+            Egress::<super::Piece>::new(&config).unwrap().driver()
+        });
+        thread.join().unwrap()
+    };
+    assert_eq!(driver_without(&[libc::SYS_io_uring_setup]), Driver::Epoll);
+    // A ring that cannot wake us is no use.
+    assert_eq!(driver_without(&[libc::SYS_io_uring_register]), Driver::Epoll);
+}
+
+#[test]
 fn live_sockets_are_not_dropped_by_accident() {
     on_every_pair(|mut rig| async move {
         let (_slot, mut peer) = rig.add(1);
@@ -121,7 +137,7 @@ fn a_crowd_overruns_both_queues_and_nothing_is_lost() {
         let test = || async {
             let uring = Uring::with_entries(4, 8).unwrap();
             let mut rig = Rig::with(Egress {
-                engine: Engine::Uring(Box::new(uring)),
+                drive: Drive::Uring(Box::new(uring)),
                 core: Core {
                     slots: Slots::new(4096),
                     ready: Vec::new(),
