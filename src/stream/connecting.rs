@@ -90,7 +90,7 @@ impl Session {
             let verdict = Verdict { code, message, engine, taken_over: false, offline: false };
             return self.fail(verdict, now);
         }
-        if claimed == self.infohash {
+        if self.is_claimed && claimed == self.infohash {
             return self.begin_play(now);
         }
         if let Some(attempt) = &mut self.attempt {
@@ -148,6 +148,7 @@ impl Session {
             return self.stop_lingering(now);
         }
         self.infohash = infohash.unwrap_or(self.infohash);
+        self.is_claimed = true;
         self.begin_play(now);
     }
 

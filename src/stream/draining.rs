@@ -29,6 +29,9 @@ use crate::base::time::Instant;
 /// A shard that was busy while the stream ended is told again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// Stat is asked once a second: a shorter grace period must not end a start between two answers.
+const STAT_SEEN_AFTER: Duration = Duration::from_secs(3);
+
 #[derive(Debug)]
 pub(super) struct Ending {
     error: bool,
@@ -86,12 +89,14 @@ impl Session {
         if self.ending.is_some() || self.audience.is_closing() || !self.audience.is_empty() {
             return None;
         }
-        let alive_at = match self.flow.first_packet_at {
-            Some(first_packet_at) => Some(first_packet_at),
-            None => self.health.alive_at,
-        };
         let since = self.audience.empty_since();
-        Some(alive_at.map_or(since, |at| at.max(since)) + self.settings.grace_period)
+        let grace = self.settings.grace_period;
+        if let Some(first_packet_at) = self.flow.first_packet_at {
+            return Some(since.max(first_packet_at) + grace);
+        }
+        let since = self.health.alive_at.map_or(since, |alive_at| alive_at.max(since));
+        let patience = if self.opened().is_some() { grace.max(STAT_SEEN_AFTER) } else { grace };
+        Some(since + patience)
     }
 
     pub(super) fn fire_grace(&mut self, now: Instant) {
@@ -149,8 +154,8 @@ impl Session {
         {
             let after = now.since(search.since);
             let answer = self.timeout_answer();
-            // Without a single stat nothing is known against the content.
-            if self.health.facts.is_some() {
+            // Without a stat nothing is known against the content, and peers speak for it.
+            if self.health.facts.as_ref().is_some_and(|facts| facts.peers == 0) {
                 self.emit(Output::MarkOffline(answer.clone()));
             }
             let reason = self.health.log_text();

@@ -90,7 +90,7 @@ pub enum Input {
         answered: bool,
     },
     /// How many viewers a shard has of this stream, and how many of them have not started. The
-    /// first one subscribes the shard; only `Idle` and `ShardLost` unsubscribe it.
+    /// first one who is there subscribes the shard; only `Idle` and `ShardLost` unsubscribe it.
     Viewers {
         shard: ShardId,
         count: u32,

@@ -85,6 +85,9 @@ pub enum Adoption {
 
 pub struct Session {
     infohash: Infohash,
+    /// The directory knows us by our infohash. Not so a stream that was opened as given, be its
+    /// value the infohash or not: somebody else may run under it.
+    is_claimed: bool,
     target: Target,
     settings: Settings,
     /// Player ids and the jitter of retries.
@@ -138,6 +141,7 @@ impl Session {
         let deadline = now + setup.settings.start_timeout;
         let mut session = Self {
             infohash: setup.infohash,
+            is_claimed: matches!(setup.target, Target::Infohash(_)),
             target: setup.target,
             settings: setup.settings,
             prng: Prng::new(setup.seed),
@@ -378,6 +382,11 @@ impl Session {
 
     pub fn engine_name(&self) -> Option<&str> {
         self.attempt.as_ref().map(|attempt| attempt.name.as_str())
+    }
+
+    /// The pool's, for who hands the session over to another stream.
+    pub fn reservation(&self) -> Option<u64> {
+        self.attempt.as_ref().map(|attempt| attempt.reservation)
     }
 
     pub fn opened(&self) -> Option<&Opened> {

@@ -1,6 +1,6 @@
 //! Who watches: viewers per shard, and the two-phase question that ends a stream.
 //!
-//! A shard is subscribed from its first count until it says `Idle`. The question goes to every
+//! A shard is subscribed from its first viewer until it says `Idle`. The question goes to every
 //! subscribed shard under one generation; the stream may end when each of them has said `Idle` to
 //! exactly that generation. An `Idle` to an older question unsubscribes, and decides nothing: the
 //! answer to the newer one is still to come.
@@ -120,6 +120,10 @@ impl Audience {
 
     pub(super) fn set(&mut self, shard: ShardId, viewers: u32, waiting: u32, now: Instant) {
         debug_assert!(waiting <= viewers, "{waiting} of {viewers} viewers wait");
+        if viewers == 0 && !self.subscribed.contains(shard) {
+            // Said before its `Idle`, heard after it: there is no handle that could be let go.
+            return;
+        }
         let was_empty = self.is_empty();
         self.subscribed.insert(shard);
         self.counts[usize::from(shard.0)] = Count { viewers, waiting: waiting.min(viewers) };

@@ -62,6 +62,17 @@ fn an_idle_to_an_older_question_decides_nothing() {
 }
 
 #[test]
+fn nobody_on_a_shard_that_has_let_go_subscribes_nobody() {
+    let mut audience = watched();
+    audience.dismiss(at(1));
+    audience.ask(Generation(1));
+    audience.idle(A, Generation(1), at(1));
+    audience.set(A, 0, 0, at(1));
+    assert_eq!(audience.idle(B, Generation(1), at(1)), Verdict::Closed);
+    assert!(!audience.has_subscribers());
+}
+
+#[test]
 fn a_viewer_or_a_lost_shard_settles_it() {
     let mut audience = watched();
     audience.dismiss(at(1));

@@ -1,17 +1,22 @@
 //! Viewers leave, return, and the stream ends: once, and in order.
 
+use std::time::Duration;
+
 use super::A;
 use super::HERE;
 use super::Script;
 use super::THERE;
 use super::facts;
+use super::infohash;
 use super::opened;
 use crate::base::ids::Generation;
+use crate::base::ids::Target;
 use crate::stream::CloseReason;
 use crate::stream::Failure;
 use crate::stream::Input;
 use crate::stream::Outcome;
 use crate::stream::Output;
+use crate::stream::Settings;
 use crate::stream::State;
 
 #[test]
@@ -87,6 +92,7 @@ fn a_busy_shard_calls_the_end_off() {
 fn a_viewer_between_question_and_answer_calls_the_end_off() {
     let mut script = Script::new();
     let (_, play) = script.reach_active(A);
+    script.feed(Input::Viewers { shard: THERE, count: 1, waiting: 0 });
     script.feed(Input::Viewers { shard: THERE, count: 0, waiting: 0 });
     script.leave().pass_ms(5_000);
     let close_generation = script.may_close();
@@ -117,6 +123,24 @@ fn a_start_outlives_its_viewers_while_there_are_peers_or_growth() {
     assert_eq!(script.stop(), attempt);
     assert_eq!(script.count(|o| matches!(o, Output::MarkOffline(_))), 1);
     assert_eq!(script.count(|o| matches!(o, Output::FailLog { .. })), 1);
+}
+
+#[test]
+fn a_grace_period_shorter_than_the_polls_does_not_end_a_start_between_them() {
+    let grace_period = Duration::from_millis(500);
+    let settings = Settings { grace_period, ..Settings::default() };
+    let mut script = Script::with(settings, Target::Infohash(infohash(1)));
+    let (attempt, _) = script.reach_play(A);
+    script.leave();
+    for _ in 0..20 {
+        script.pass_ms(1_000).stat(attempt, facts(3, 0));
+        assert_eq!(script.count(|o| matches!(o, Output::MayClose { .. })), 0);
+    }
+    // No answer any more: given up, but the last one speaks for the content.
+    script.pass_ms(3_000);
+    script.idle();
+    assert_eq!(script.stop(), attempt);
+    assert_eq!(script.count(|o| matches!(o, Output::MarkOffline(_))), 0);
 }
 
 #[test]

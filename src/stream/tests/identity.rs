@@ -6,12 +6,14 @@ use super::Script;
 use super::infohash;
 use super::opened;
 use crate::base::ids::Generation;
+use crate::base::ids::Target;
 use crate::stream::Adoption;
 use crate::stream::CloseReason;
 use crate::stream::Input;
 use crate::stream::Opened;
 use crate::stream::Outcome;
 use crate::stream::Output;
+use crate::stream::Settings;
 use crate::stream::State;
 
 fn other() -> Opened {
@@ -33,6 +35,16 @@ fn an_unknown_infohash_becomes_ours() {
     script.feed(Input::Claimed { generation });
     script.play();
     assert_eq!(script.session.infohash(), infohash(9));
+}
+
+#[test]
+fn an_infohash_that_was_asked_for_as_an_id_is_claimed_too() {
+    let mut script = Script::with(Settings::default(), Target::Id(infohash(1)));
+    let generation = script.grant(A);
+    script.feed(Input::Opened { generation, opened: opened(A) });
+    assert!(script.has(&Output::Claim { generation, engine: A, infohash: infohash(1) }));
+    script.feed(Input::Claimed { generation });
+    script.play();
 }
 
 #[test]
