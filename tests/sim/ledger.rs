@@ -1,0 +1,172 @@
+//! What must hold whatever happens: the oracles.
+//!
+//! - Each reservation goes back exactly once.
+//! - Each session that was opened for us gets exactly one stop, or none when it was superseded; it
+//!   ends in exactly one outcome, told by whoever owns it at the end.
+//! - One player at a time for one infohash.
+//! - A stream that nobody has wanted for the grace period is being ended.
+//! - In the end nothing is left: no stream, no place on an engine, no entry of a directory.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ringcast::base::ids::Generation;
+use ringcast::base::ids::Infohash;
+use ringcast::stream::Input;
+use ringcast::stream::Outcome;
+use ringcast::stream::State;
+
+use crate::engines::Sid;
+use crate::people::Place;
+use crate::world::StreamId;
+use crate::world::World;
+
+/// Messages and answers on the way.
+const SLACK: Duration = Duration::from_secs(2);
+
+#[derive(Default)]
+struct Account {
+    stops: u32,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Default)]
+pub(crate) struct Ledger {
+    reservations: BTreeMap<u64, bool>,
+    sessions: BTreeMap<Sid, Account>,
+    named: BTreeMap<(StreamId, Generation), Sid>,
+    handed_over: BTreeSet<(StreamId, Generation)>,
+    failed: BTreeSet<(StreamId, Generation)>,
+    infohashes: BTreeMap<Sid, Infohash>,
+    sid_last: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new_sid(&mut self) -> Sid {
+        self.sid_last += 1;
+        Sid(self.sid_last)
+    }
+
+    pub(crate) fn is_of(&mut self, sid: Sid, infohash: Infohash) {
+        self.infohashes.insert(sid, infohash);
+    }
+
+    pub(crate) fn granted(&mut self, reservation: u64) {
+        assert!(self.reservations.insert(reservation, false).is_none(), "granted twice");
+    }
+
+    pub(crate) fn released(&mut self, reservation: u64) {
+        let is_back = self.reservations.get_mut(&reservation).expect("it was granted");
+        assert!(!std::mem::replace(is_back, true), "reservation {reservation} goes back twice");
+    }
+
+    /// A reply reached its stream: from here on the session is ours to end. Answers whether the
+    /// open had been reported as failed.
+    pub(crate) fn opened(&mut self, stream: StreamId, generation: Generation, sid: Sid) -> bool {
+        self.sessions.entry(sid).or_default();
+        self.names(stream, generation, sid);
+        self.failed.contains(&(stream, generation))
+    }
+
+    pub(crate) fn open_failed(&mut self, stream: StreamId, generation: Generation) {
+        self.failed.insert((stream, generation));
+    }
+
+    pub(crate) fn names(&mut self, stream: StreamId, generation: Generation, sid: Sid) {
+        let known = self.named.insert((stream, generation), sid);
+        assert!(known.is_none_or(|known| known == sid), "one generation, one session");
+    }
+
+    /// A stop ends the newest session of the content on its engine: that must not be another one
+    /// of the same stream, which knew of both.
+    pub(crate) fn check_stop_of(&self, stream: StreamId, sid: Sid, ended: Option<Sid>) {
+        let Some(ended) = ended.filter(|ended| *ended != sid) else { return };
+        let is_ours = self.named.iter().any(|((of, _), named)| *of == stream && *named == ended);
+        let account = self.sessions.get(&ended);
+        let is_open = account.is_some_and(|account| account.outcome.is_none());
+        assert!(!is_ours || !is_open, "{stream:?} ends its own {ended:?} by stopping {sid:?}");
+    }
+
+    pub(crate) fn handed_over(&mut self, stream: StreamId, generation: Generation) {
+        self.handed_over.insert((stream, generation));
+    }
+
+    pub(crate) fn stopped(&mut self, sid: Sid) {
+        let account = self.sessions.get_mut(&sid).expect("only what was opened is stopped");
+        assert_eq!(account.outcome, None, "{sid:?} is stopped after its end");
+        account.stops += 1;
+        assert_eq!(account.stops, 1, "{sid:?} is stopped twice");
+    }
+
+    pub(crate) fn over(&mut self, stream: StreamId, generation: Generation, outcome: Outcome) {
+        let sid = self.named[&(stream, generation)];
+        assert!(!self.handed_over.contains(&(stream, generation)), "no longer its own");
+        let account = self.sessions.get_mut(&sid).expect("only what was opened ends");
+        assert_eq!(account.outcome, None, "{sid:?} ends twice");
+        account.outcome = Some(outcome);
+        let stops = u32::from(outcome != Outcome::Superseded);
+        assert_eq!(account.stops, stops, "{sid:?} is {outcome:?}");
+    }
+
+    /// What is worth a line in a trace: not the pulse.
+    pub(crate) fn is_noteworthy(&self, input: &Input) -> bool {
+        !matches!(input, Input::Bytes { .. } | Input::Stat { .. })
+    }
+
+    fn check_end(&self) {
+        for (reservation, is_back) in &self.reservations {
+            assert!(is_back, "reservation {reservation} was never given back");
+        }
+        for (sid, account) in &self.sessions {
+            assert!(account.outcome.is_some(), "{sid:?} has no end");
+        }
+    }
+}
+
+impl World {
+    /// One session per infohash: nobody else plays what is about to be played.
+    pub(crate) fn check_single_player(&self, id: StreamId, sid: Sid) {
+        let infohash = self.ledger.infohashes[&sid];
+        for (other, stream) in &self.streams {
+            for play in stream.plays.values() {
+                let is_same = self.ledger.infohashes[&play.sid] == infohash;
+                assert!(!is_same, "{id:?} and {other:?} both play {infohash}");
+            }
+        }
+    }
+
+    /// After every step.
+    pub(crate) fn check(&mut self) {
+        let (now, settings) = (self.now, self.plan.settings);
+        for (id, stream) in &mut self.streams {
+            let is_deserted = !self.people.iter().any(|person| person.watches(*id));
+            let since = *stream.deserted_since.get_or_insert(now);
+            if !is_deserted {
+                stream.deserted_since = None;
+                continue;
+            }
+            if stream.session.state() == State::Draining {
+                continue;
+            }
+            let (from, patience) = match stream.session.first_packet_at() {
+                Some(first) => (first.max(since), settings.grace_period),
+                None => (stream.started_at.max(since), settings.start_timeout),
+            };
+            assert!(
+                now <= from + patience + SLACK * 2,
+                "{id:?} is {:?}, and nobody has wanted it since {since:?}",
+                stream.session.state()
+            );
+        }
+    }
+
+    pub(crate) fn check_end(&self) {
+        self.ledger.check_end();
+        assert_eq!(self.pool.sessions(), 0, "a place on an engine is held for nobody");
+        for shard in &self.shards {
+            assert_eq!(shard.directory.len(), 0, "a key is held for nobody");
+        }
+        assert!(self.people.iter().all(|person| person.place == Place::Away));
+    }
+}

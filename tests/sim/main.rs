@@ -1,0 +1,53 @@
+//! The seeded simulator: the real brains in a bad world with a virtual clock.
+//!
+//! Every run sweeps 256 seeds. A seed draws a world (shards, engines, channels, viewers, settings)
+//! and the probability of each fault; about half of the faults are off in each seed, so that rare
+//! ones are not drowned. Nothing here opens a socket, reads a clock or sleeps. What the shard does
+//! in the product, `homes`, `host` and `people` do here, with messages that take their time.
+//!
+//! `SIM_SEED=n cargo test --test sim` replays one seed and prints what happened;
+//! `SIM_SEEDS=n` sweeps that many.
+
+mod engines;
+mod homes;
+mod host;
+mod ledger;
+mod people;
+mod plan;
+mod world;
+
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
+use self::world::Totals;
+use self::world::World;
+
+const SEEDS: u64 = 256;
+
+fn run(seed: u64, is_traced: bool) -> Totals {
+    let mut world = World::new(seed, is_traced);
+    world.run();
+    world.totals()
+}
+
+#[test]
+fn the_world_may_be_bad() {
+    if let Some(seed) = number("SIM_SEED") {
+        run(seed, true);
+        return;
+    }
+    let mut totals = Totals::default();
+    for seed in 0..number("SIM_SEEDS").unwrap_or(SEEDS) {
+        match catch_unwind(AssertUnwindSafe(|| run(seed, false))) {
+            Ok(seen) => totals.add(&seen),
+            Err(_) => panic!("replay: SIM_SEED={seed} cargo test --test sim"),
+        }
+    }
+    println!("{totals:?}");
+    totals.assert_something_happened();
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}

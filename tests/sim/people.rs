@@ -1,0 +1,338 @@
+//! Viewers as people: they come, wait, give up, watch, leave, return; and what the shard that
+//! accepted them does for them.
+
+use std::time::Duration;
+
+use ringcast::base::ids::Generation;
+use ringcast::base::ids::Infohash;
+use ringcast::base::ids::ShardId;
+use ringcast::base::ids::Target;
+use ringcast::base::time::Instant;
+use ringcast::registry::resolver::Resolution;
+use ringcast::stream::Answer;
+use ringcast::stream::CloseReason;
+
+use crate::homes::Mail;
+use crate::homes::Visit;
+use crate::world::Event;
+use crate::world::StreamId;
+use crate::world::World;
+
+/// One shard's handle on a stream.
+pub(crate) struct Sub {
+    key: Target,
+    /// Everybody was answered or closed: newcomers ask anew.
+    is_dead: bool,
+    is_playing: bool,
+    pub(crate) wait_answer: Option<Answer>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    Away,
+    Resolving { target: Target },
+    Subscribing,
+    Waiting(StreamId),
+    Started(StreamId),
+}
+
+pub(crate) struct Person {
+    pub(crate) shard: ShardId,
+    pub(crate) visit: u32,
+    pub(crate) place: Place,
+    /// `None`: something that nobody else is known to want.
+    channel: Option<usize>,
+    /// What is asked for next, if that is settled.
+    pub(crate) wish: Option<Target>,
+    came_at: Instant,
+}
+
+impl Person {
+    pub(crate) fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            visit: 0,
+            place: Place::Away,
+            channel: None,
+            wish: None,
+            came_at: Instant::ZERO,
+        }
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.place == Place::Away
+    }
+
+    pub(crate) fn watches(&self, id: StreamId) -> bool {
+        self.place == Place::Waiting(id) || self.place == Place::Started(id)
+    }
+
+    fn is_asking(&self) -> bool {
+        matches!(self.place, Place::Resolving { .. } | Place::Subscribing | Place::Waiting(_))
+    }
+}
+
+impl World {
+    pub(crate) fn come(&mut self, person: usize) {
+        if self.is_over || !self.people[person].is_away() {
+            return;
+        }
+        let (channel, target) = match self.people[person].wish.take() {
+            Some(target) => (None, target),
+            None => self.plan.target(&mut self.prng),
+        };
+        let now = self.now;
+        let at = &mut self.people[person];
+        at.visit += 1;
+        at.channel = channel;
+        at.came_at = now;
+        at.place = Place::Resolving { target: target.clone() };
+        let visit = Visit { person, visit: at.visit };
+        let from = at.shard;
+        self.trace(|| format!("person {person} comes for {target:?}"));
+        if matches!(target, Target::Infohash(_)) {
+            self.subscribe_person(person, target);
+        } else {
+            let home = self.home(&target);
+            self.mail(from, home, Mail::Resolve { visit, target });
+        }
+        let stay_ms = match self.prng.below(4) {
+            0 => self.prng.below(2_000),
+            1 => self.prng.below(10_000),
+            _ => self.prng.below(90_000),
+        };
+        let visit = visit.visit;
+        self.after(Duration::from_millis(stay_ms), Event::Leave { person, visit });
+        self.after(self.plan.settings.init_timeout, Event::InitTimeout { person, visit });
+    }
+
+    pub(crate) fn leave(&mut self, person: usize, visit: u32) {
+        let at = &mut self.people[person];
+        if at.visit != visit || at.is_away() {
+            return;
+        }
+        let place = std::mem::replace(&mut at.place, Place::Away);
+        let from = at.shard;
+        self.trace(|| format!("person {person} leaves {place:?}"));
+        match place {
+            Place::Resolving { target } => {
+                let home = self.home(&target);
+                let visit = Visit { person, visit };
+                self.mail(from, home, Mail::CancelResolve { visit });
+            }
+            Place::Waiting(stream) | Place::Started(stream) => self.count(from, stream),
+            Place::Subscribing | Place::Away => {}
+        }
+        self.maybe_return(person);
+    }
+
+    fn maybe_return(&mut self, person: usize) {
+        if self.prng.chance(600) {
+            let grace_ms = self.plan.settings.grace_period.as_millis() as u64;
+            let pause_ms = match self.prng.below(4) {
+                0 => self.prng.below(500),
+                // When the shards are being asked.
+                3 => grace_ms - 100 + self.prng.below(400),
+                1 => self.prng.below(10_000),
+                _ => self.prng.below(60_000),
+            };
+            self.after(Duration::from_millis(pause_ms), Event::Come { person });
+        }
+    }
+
+    /// The visit, if the person is still on it.
+    fn on_visit(&mut self, visit: Visit) -> Option<usize> {
+        let at = &self.people[visit.person];
+        (at.visit == visit.visit && !at.is_away()).then_some(visit.person)
+    }
+
+    pub(crate) fn resolved(&mut self, visit: Visit, resolution: Resolution) {
+        let Some(person) = self.on_visit(visit) else { return };
+        let key = match resolution {
+            Resolution::Infohash(infohash) | Resolution::Assumed { infohash, .. } => {
+                Target::Infohash(infohash)
+            }
+            Resolution::AsGiven(target) => target,
+            Resolution::Busy => panic!("so few people cannot fill the resolver"),
+        };
+        self.subscribe_person(person, key);
+    }
+
+    fn subscribe_person(&mut self, person: usize, key: Target) {
+        let shard = self.people[person].shard;
+        let subs = &self.shards[usize::from(shard.0)].subs;
+        let known = subs.iter().find(|(_, sub)| sub.key == key && !sub.is_dead);
+        if let Some((stream, sub)) = known {
+            let (stream, is_playing) = (*stream, sub.is_playing);
+            self.people[person].place = Place::Waiting(stream);
+            self.count(shard, stream);
+            if is_playing {
+                self.start_waiting(shard, stream);
+            }
+            return;
+        }
+        self.people[person].place = Place::Subscribing;
+        let visit = Visit { person, visit: self.people[person].visit };
+        let home = self.home(&key);
+        self.mail(shard, home, Mail::Subscribe { visit, key, hops: 0 });
+    }
+
+    pub(crate) fn attached(
+        &mut self,
+        here: ShardId,
+        visit: Visit,
+        stream: StreamId,
+        key: Target,
+        is_playing: bool,
+    ) {
+        let sub = Sub { key, is_dead: false, is_playing, wait_answer: None };
+        let known = self.shards[usize::from(here.0)].subs.entry(stream).or_insert(sub);
+        known.is_dead = false;
+        known.is_playing |= is_playing;
+        let is_playing = known.is_playing;
+        if let Some(person) = self.on_visit(visit)
+            && self.people[person].place == Place::Subscribing
+        {
+            self.people[person].place = Place::Waiting(stream);
+        }
+        self.count(here, stream);
+        if is_playing {
+            self.start_waiting(here, stream);
+        }
+    }
+
+    /// The owner is told at the end of the turn: what happens in between is one message, and
+    /// other messages may be ahead of it.
+    fn count(&mut self, here: ShardId, stream: StreamId) {
+        let us_max = self.plan.mail_delay_us_max * 2 + 1;
+        self.after_us(0, us_max, Event::Count { shard: here, stream });
+    }
+
+    pub(crate) fn tell_count(&mut self, here: ShardId, stream: StreamId) {
+        let Some(host) = self.streams.get(&stream).map(|stream| stream.host) else { return };
+        let at = |person: &&Person| person.shard == here;
+        let watching = self.people.iter().filter(at).filter(|p| p.watches(stream)).count();
+        let waiting = Place::Waiting(stream);
+        let waiting = self.people.iter().filter(at).filter(|p| p.place == waiting).count();
+        let (count, waiting) = (watching as u32, waiting as u32);
+        self.mail(here, host, Mail::Counts { from: here, stream, count, waiting });
+    }
+
+    pub(crate) fn playing(&mut self, here: ShardId, stream: StreamId) {
+        if let Some(sub) = self.shards[usize::from(here.0)].subs.get_mut(&stream) {
+            sub.is_playing = true;
+            self.start_waiting(here, stream);
+        }
+    }
+
+    fn start_waiting(&mut self, here: ShardId, stream: StreamId) {
+        for person in self.waiting_on(here, stream) {
+            self.trace(|| format!("person {person} starts on {stream:?}"));
+            self.people[person].place = Place::Started(stream);
+            self.counts.started += 1;
+        }
+        self.count(here, stream);
+    }
+
+    fn waiting_on(&self, here: ShardId, stream: StreamId) -> Vec<usize> {
+        let is_there = |p: &Person| p.shard == here && p.place == Place::Waiting(stream);
+        (0..self.people.len()).filter(|person| is_there(&self.people[*person])).collect()
+    }
+
+    pub(crate) fn refuse(&mut self, here: ShardId, stream: StreamId, answer: &Answer) {
+        for person in self.waiting_on(here, stream) {
+            self.send_away(person, answer);
+        }
+        if let Some(sub) = self.shards[usize::from(here.0)].subs.get_mut(&stream) {
+            sub.is_dead = true;
+        }
+        self.count(here, stream);
+    }
+
+    pub(crate) fn close_viewers(&mut self, here: ShardId, stream: StreamId, reason: CloseReason) {
+        for person in 0..self.people.len() {
+            let at = &mut self.people[person];
+            if at.shard == here && at.place == Place::Started(stream) {
+                at.place = Place::Away;
+                self.counts.closed += 1;
+                self.trace(|| format!("person {person} is closed: {reason:?}"));
+                self.maybe_return(person);
+            }
+        }
+        if let Some(sub) = self.shards[usize::from(here.0)].subs.get_mut(&stream) {
+            sub.is_dead = true;
+        }
+        self.count(here, stream);
+    }
+
+    pub(crate) fn move_viewers(&mut self, here: ShardId, stream: StreamId, infohash: Infohash) {
+        if let Some(sub) = self.shards[usize::from(here.0)].subs.get_mut(&stream) {
+            sub.is_dead = true;
+        }
+        for person in self.waiting_on(here, stream) {
+            self.subscribe_person(person, Target::Infohash(infohash));
+        }
+    }
+
+    pub(crate) fn may_close(
+        &mut self,
+        here: ShardId,
+        stream: StreamId,
+        close_generation: Generation,
+    ) {
+        let is_idle =
+            !self.people.iter().any(|person| person.shard == here && person.watches(stream));
+        if is_idle {
+            self.shards[usize::from(here.0)].subs.remove(&stream);
+        }
+        let Some(host) = self.streams.get(&stream).map(|stream| stream.host) else { return };
+        let from = here;
+        self.mail(here, host, Mail::Closing { from, stream, close_generation, is_idle });
+    }
+
+    pub(crate) fn rejected(&mut self, visit: Visit, answer: Answer) {
+        if let Some(person) = self.on_visit(visit) {
+            self.send_away(person, &answer);
+        }
+    }
+
+    fn send_away(&mut self, person: usize, answer: &Answer) {
+        self.trace(|| format!("person {person} is answered {answer:?}"));
+        self.check_answer(person, answer);
+        self.people[person].place = Place::Away;
+        self.counts.refused += 1;
+        self.maybe_return(person);
+    }
+
+    /// In a world without faults nobody is sent away from a channel that plays.
+    fn check_answer(&self, person: usize, answer: &Answer) {
+        let at = &self.people[person];
+        let Some(channel) = at.channel.map(|channel| &self.plan.channels[channel]) else { return };
+        let is_served = !channel.is_dead && !channel.is_vod && self.plan.is_kind();
+        let has_time = channel.warm_up + Duration::from_secs(6) < self.plan.settings.init_timeout
+            && channel.warm_up + Duration::from_secs(6) < self.plan.settings.start_timeout;
+        assert!(
+            !is_served || !has_time || self.is_over,
+            "person {person}, who came at {:?}, is sent away: {answer:?}",
+            at.came_at
+        );
+    }
+
+    pub(crate) fn init_timeout(&mut self, person: usize, visit: u32) {
+        let at = &self.people[person];
+        if at.visit != visit || !at.is_asking() {
+            return;
+        }
+        let shard = at.shard;
+        let Place::Waiting(stream) = at.place else {
+            return self.leave(person, visit);
+        };
+        let sub = self.shards[usize::from(shard.0)].subs.get(&stream);
+        let answer = sub.and_then(|sub| sub.wait_answer.clone());
+        match answer {
+            Some(answer) => self.send_away(person, &answer),
+            None => return self.leave(person, visit),
+        }
+        self.count(shard, stream);
+    }
+}

@@ -1,0 +1,385 @@
+//! The clock, the queue, and everything that exists.
+//!
+//! One event at a time; a brain's own timers fire between the events, each at its time. Messages
+//! between two shards arrive in the order in which they were sent, whatever they take.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ringcast::base::ids::EngineId;
+use ringcast::base::ids::Generation;
+use ringcast::base::ids::ShardId;
+use ringcast::base::prng::Prng;
+use ringcast::base::time::Instant;
+use ringcast::engine::pool;
+use ringcast::engine::pool::Pool;
+use ringcast::engine::spec::Spec;
+use ringcast::registry::directory::Directory;
+use ringcast::registry::directory::DirectoryConfig;
+use ringcast::registry::resolver;
+use ringcast::registry::resolver::Resolver;
+use ringcast::registry::resolver::ResolverConfig;
+use ringcast::stream::Input;
+
+use crate::engines::EngineEvent;
+use crate::engines::FakeEngine;
+use crate::homes::Mail;
+use crate::host::Stream;
+use crate::ledger::Ledger;
+use crate::people::Person;
+use crate::people::Sub;
+use crate::plan::Plan;
+
+/// A world that is not quiet by then never will be.
+const QUIET_WITHIN: Duration = Duration::from_secs(400);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct StreamId(pub(crate) u32);
+
+pub(crate) enum Event {
+    Mail {
+        to: ShardId,
+        mail: Mail,
+    },
+    /// What the driver of a stream's shard brings home.
+    Reply {
+        stream: StreamId,
+        input: Input,
+    },
+    Engine {
+        engine: EngineId,
+        event: EngineEvent,
+    },
+    ProbeDone {
+        engine: EngineId,
+        generation: Generation,
+    },
+    QueryDone {
+        shard: ShardId,
+        input: resolver::Input,
+    },
+    Come {
+        person: usize,
+    },
+    Leave {
+        person: usize,
+        visit: u32,
+    },
+    InitTimeout {
+        person: usize,
+        visit: u32,
+    },
+    /// Once a second: restarts, takeovers, kicks.
+    Weather,
+    Resume {
+        stream: StreamId,
+    },
+    Kick {
+        stream: StreamId,
+    },
+    Count {
+        shard: ShardId,
+        stream: StreamId,
+    },
+    Horizon,
+}
+
+pub(crate) struct Shard {
+    pub(crate) resolver: Resolver,
+    pub(crate) directory: Directory,
+    pub(crate) subs: BTreeMap<StreamId, Sub>,
+}
+
+/// What has happened over all seeds: a sweep in which nothing happens proves nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) events: u64,
+    pub(crate) streams: u64,
+    pub(crate) sessions: u64,
+    pub(crate) stops: u64,
+    pub(crate) superseded: u64,
+    pub(crate) lost: u64,
+    pub(crate) adopted: u64,
+    pub(crate) merged: u64,
+    pub(crate) late_opens: u64,
+    pub(crate) started: u64,
+    pub(crate) refused: u64,
+    pub(crate) closed: u64,
+    pub(crate) offline: u64,
+    pub(crate) revived: u64,
+    pub(crate) failovers: u64,
+    pub(crate) busy: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.streams += other.streams;
+        self.sessions += other.sessions;
+        self.stops += other.stops;
+        self.superseded += other.superseded;
+        self.lost += other.lost;
+        self.adopted += other.adopted;
+        self.merged += other.merged;
+        self.late_opens += other.late_opens;
+        self.started += other.started;
+        self.refused += other.refused;
+        self.closed += other.closed;
+        self.offline += other.offline;
+        self.revived += other.revived;
+        self.failovers += other.failovers;
+        self.busy += other.busy;
+    }
+
+    pub(crate) fn assert_something_happened(&self) {
+        let each = [
+            self.sessions,
+            self.stops,
+            self.superseded,
+            self.lost,
+            self.adopted,
+            self.merged,
+            self.late_opens,
+            self.started,
+            self.refused,
+            self.closed,
+            self.offline,
+            self.revived,
+            self.failovers,
+            self.busy,
+        ];
+        assert!(each.iter().all(|count| *count > 0), "a sweep without one of these: {self:?}");
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) plan: Plan,
+    pub(crate) prng: Prng,
+    queue: BTreeMap<(Instant, u64), Event>,
+    serial: u64,
+    links: BTreeMap<(ShardId, ShardId), Instant>,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) pool: Pool,
+    pub(crate) engines: Vec<FakeEngine>,
+    pub(crate) streams: BTreeMap<StreamId, Stream>,
+    pub(crate) stream_next: u32,
+    /// Who asked the pool what: a number for each question.
+    pub(crate) asks: BTreeMap<u64, crate::homes::Ask>,
+    pub(crate) ask_next: u64,
+    pub(crate) people: Vec<Person>,
+    pub(crate) ledger: Ledger,
+    pub(crate) counts: Totals,
+    pub(crate) is_over: bool,
+    is_traced: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, is_traced: bool) -> Self {
+        let mut prng = Prng::new(seed);
+        let plan = Plan::draw(&mut prng);
+        let shard = || Shard {
+            resolver: Resolver::new(ResolverConfig::default()),
+            directory: Directory::new(DirectoryConfig::default()),
+            subs: BTreeMap::new(),
+        };
+        let config = pool::PoolConfig {
+            streams_per_engine_max: plan.streams_per_engine_max,
+            ..pool::PoolConfig::default()
+        };
+        let mut world = Self {
+            now: Instant::from_micros(1_000_000),
+            shards: (0..plan.shards).map(|_| shard()).collect(),
+            pool: Pool::new(config),
+            engines: (0..plan.engines).map(|_| FakeEngine::default()).collect(),
+            people: Vec::new(),
+            plan,
+            prng,
+            queue: BTreeMap::new(),
+            serial: 0,
+            links: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            stream_next: 1,
+            asks: BTreeMap::new(),
+            ask_next: 1,
+            ledger: Ledger::default(),
+            counts: Totals::default(),
+            is_over: false,
+            is_traced,
+        };
+        world.populate();
+        world
+    }
+
+    fn populate(&mut self) {
+        let specs = (0..self.engines.len())
+            .map(|n| format!("10.0.0.{}:6878", n + 1).parse::<Spec>().expect("an address"))
+            .collect();
+        self.feed_pool(pool::Input::Configure(specs));
+        for person in 0..self.plan.people {
+            let shard = ShardId(self.prng.below(self.shards.len() as u64) as u8);
+            self.people.push(Person::new(shard));
+            let at_ms = self.prng.below(self.plan.horizon.as_millis() as u64);
+            self.after(Duration::from_millis(at_ms), Event::Come { person });
+        }
+        self.after(Duration::from_secs(1), Event::Weather);
+        self.after(self.plan.horizon, Event::Horizon);
+    }
+
+    pub(crate) fn run(&mut self) {
+        let end = self.now + self.plan.horizon + QUIET_WITHIN;
+        while !self.is_quiet() {
+            let at = self.next_event().expect("the pool probes for ever");
+            assert!(at <= end, "not quiet: {}", self.describe());
+            assert!(at >= self.now, "time went back");
+            self.now = at;
+            self.step();
+            self.counts.events += 1;
+            self.check();
+        }
+        self.check_end();
+    }
+
+    fn is_quiet(&self) -> bool {
+        let is_mail = |event: &Event| matches!(event, Event::Mail { .. });
+        self.is_over
+            && self.streams.is_empty()
+            && self.people.iter().all(Person::is_away)
+            && !self.queue.values().any(is_mail)
+    }
+
+    fn describe(&self) -> String {
+        let streams = self.streams.iter().map(|(id, stream)| {
+            let session = &stream.session;
+            let next = session.poll_timeout();
+            format!("{id:?} on {:?} {:?} next {next:?}", stream.host, session.state())
+        });
+        streams.collect::<Vec<_>>().join("; ")
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        let queued = self.queue.keys().next().map(|(at, _)| *at);
+        let sessions = self.streams.values().filter_map(|stream| stream.session.poll_timeout());
+        let resolvers = self.shards.iter().filter_map(|shard| shard.resolver.poll_timeout());
+        let brains = sessions.chain(resolvers).chain(self.pool.poll_timeout());
+        queued.into_iter().chain(brains).min()
+    }
+
+    /// Whatever is due now, one thing of it.
+    fn step(&mut self) {
+        if let Some(key) = self.queue.keys().next().copied().filter(|(at, _)| *at <= self.now) {
+            let event = self.queue.remove(&key).expect("just seen");
+            return self.dispatch(event);
+        }
+        let now = self.now;
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let due = self.streams.iter().find(|(_, s)| is_due(s.session.poll_timeout()));
+        if let Some(id) = due.map(|(id, _)| *id) {
+            return self.stream_timeout(id);
+        }
+        if is_due(self.pool.poll_timeout()) {
+            self.pool.handle_timeout(now);
+            return self.drain_pool();
+        }
+        for shard in 0..self.shards.len() {
+            if is_due(self.shards[shard].resolver.poll_timeout()) {
+                self.shards[shard].resolver.handle_timeout(now);
+                return self.drain_resolver(ShardId(shard as u8));
+            }
+        }
+        unreachable!("something was due");
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Mail { to, mail } => {
+                self.trace(|| format!("{to:?} <- {mail:?}"));
+                self.deliver(to, mail);
+            }
+            Event::Reply { stream, input } => self.reply(stream, input),
+            Event::Engine { engine, event } => self.engine_event(engine, event),
+            Event::ProbeDone { engine, generation } => self.probe_done(engine, generation),
+            Event::QueryDone { shard, input } => {
+                self.shards[usize::from(shard.0)].resolver.handle(input, self.now);
+                self.drain_resolver(shard);
+            }
+            Event::Come { person } => self.come(person),
+            Event::Leave { person, visit } => self.leave(person, visit),
+            Event::InitTimeout { person, visit } => self.init_timeout(person, visit),
+            Event::Weather => self.weather(),
+            Event::Resume { stream } => self.resume(stream),
+            Event::Count { shard, stream } => self.tell_count(shard, stream),
+            Event::Kick { stream } => self.kick(stream),
+            Event::Horizon => self.horizon(),
+        }
+    }
+
+    pub(crate) fn after(&mut self, delay: Duration, event: Event) {
+        self.serial += 1;
+        self.queue.insert((self.now + delay, self.serial), event);
+    }
+
+    pub(crate) fn after_us(&mut self, us_min: u64, us_max: u64, event: Event) {
+        let us = us_min + self.prng.below(us_max - us_min);
+        self.after(Duration::from_micros(us), event);
+    }
+
+    /// A mailbox: slow, but in order.
+    pub(crate) fn mail(&mut self, from: ShardId, to: ShardId, mail: Mail) {
+        let delay = self.prng.below(self.plan.mail_delay_us_max);
+        let earliest = self.now + Duration::from_micros(delay);
+        let last = self.links.get(&(from, to)).copied().unwrap_or(Instant::ZERO);
+        let at = earliest.max(last);
+        self.links.insert((from, to), at);
+        self.after(at.since(self.now), Event::Mail { to, mail });
+    }
+
+    pub(crate) fn slow_down(&mut self, from: ShardId, to: ShardId, us: u64) {
+        let at = self.now + Duration::from_micros(us);
+        self.links.insert((from, to), at);
+    }
+
+    fn horizon(&mut self) {
+        self.is_over = true;
+        if self.plan.drains {
+            for id in self.streams.keys().copied().collect::<Vec<_>>() {
+                self.feed(id, Input::Drain);
+            }
+        }
+        for person in 0..self.people.len() {
+            let visit = self.people[person].visit;
+            let at_us = self.prng.below(5_000_000);
+            self.after(Duration::from_micros(at_us), Event::Leave { person, visit });
+        }
+    }
+
+    fn weather(&mut self) {
+        if !self.is_over {
+            self.after(Duration::from_secs(1), Event::Weather);
+        }
+        for engine in 1..=self.engines.len() as u32 {
+            if self.prng.chance(self.plan.faults.engine_restarts) {
+                self.engine_restarts(EngineId(engine));
+            }
+        }
+        for id in self.streams.keys().copied().collect::<Vec<_>>() {
+            if self.prng.chance(self.plan.faults.taken_over) {
+                self.take_over(id);
+            }
+            if self.prng.chance(self.plan.faults.kicked) {
+                self.kick(id);
+            }
+        }
+    }
+
+    #[expect(clippy::print_stdout, reason = "a replay is read")]
+    pub(crate) fn trace(&self, line: impl FnOnce() -> String) {
+        if self.is_traced {
+            println!("{:?} {}", self.now, line());
+        }
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.counts.clone()
+    }
+}
