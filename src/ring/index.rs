@@ -14,10 +14,21 @@ use crate::ts::psi::PsiCounters;
 use crossbeam_utils::CachePadded;
 
 /// Random access points: at two a second (the most that the scanner gives without video), 8 min.
-pub(super) const ACCESS_ENTRIES: usize = if cfg!(ringcast_loom) { 2 } else { 1_024 };
+pub(super) const ACCESS_ENTRIES: usize = entries(1_024);
 
 /// Packets of PAT and PMT: at 10 tables a second, one packet each, about 3 min.
-pub(super) const PSI_ENTRIES: usize = if cfg!(ringcast_loom) { 2 } else { 4_096 };
+pub(super) const PSI_ENTRIES: usize = entries(4_096);
+
+/// Every atomic costs the checkers time.
+const fn entries(full: usize) -> usize {
+    if cfg!(ringcast_loom) {
+        2
+    } else if cfg!(miri) {
+        full / 16
+    } else {
+        full
+    }
+}
 
 /// A point in the ring where a decoder can begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

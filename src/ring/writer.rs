@@ -175,15 +175,14 @@ impl Writer {
     /// ring is full for now.
     pub fn reserve(&mut self, bytes: usize, cache: &mut SlabCache) -> bool {
         assert!(!self.closing, "a closing ring takes no more");
-        loop {
-            let end = (self.first_live + self.live.len() as u64) * self.slab_bytes;
-            let room = end - self.written + self.ahead.len() as u64 * self.slab_bytes;
-            if room >= bytes as u64 {
-                return true;
-            }
-            let Some(slab) = self.next_slab(cache) else { return false };
+        let end = (self.first_live + self.live.len() as u64) * self.slab_bytes;
+        let room_now = end - self.written;
+        while room_now + (self.ahead.len() as u64 * self.slab_bytes) < bytes as u64 {
+            let Some(slab) = self.next_slab(cache) else { break };
             self.ahead.push_back(slab);
         }
+        self.check_invariants();
+        room_now + self.ahead.len() as u64 * self.slab_bytes >= bytes as u64
     }
 
     /// Visible with the next commit that covers it, or with the next commit when its offset is
@@ -239,7 +238,7 @@ impl Writer {
     /// Once a turn: retires what is over the cap and looks at the condemned.
     pub fn tend(&mut self, cache: &mut SlabCache) -> Tended {
         if !self.closing {
-            let over = (self.live.len() as u64).saturating_sub(self.cap_slabs);
+            let over = self.taken().saturating_sub(self.cap_slabs);
             self.retire(over.min(self.retirable()), cache);
         }
         self.sweep(cache);
@@ -290,8 +289,7 @@ impl Writer {
 
     /// Rule 4: another slab, else the own tail early, else none.
     fn next_slab(&mut self, cache: &mut SlabCache) -> Option<Slab> {
-        let taken = (self.live.len() + self.ahead.len()) as u64;
-        let over = (taken + 1).saturating_sub(self.cap_slabs);
+        let over = (self.taken() + 1).saturating_sub(self.cap_slabs);
         self.retire(over.min(self.retirable()), cache);
         if self.over_stop() {
             self.sweep(cache);
@@ -299,7 +297,7 @@ impl Writer {
         if self.over_stop() || self.table_is_full() {
             return None;
         }
-        let spare = taken >= u64::from(self.promise.slabs());
+        let spare = self.taken() >= u64::from(self.promise.slabs());
         if let Some(slab) = cache.take(spare) {
             return Some(slab);
         }
@@ -318,8 +316,11 @@ impl Writer {
     /// The table's entry of the next slab is still that of a slab somebody may look up.
     fn table_is_full(&self) -> bool {
         let oldest = self.condemned.front().map_or(self.first_live, |c| c.sequence);
-        let taken = (self.live.len() + self.ahead.len()) as u64;
-        self.first_live + taken - oldest >= self.ring.table.len()
+        self.first_live + self.taken() - oldest >= self.ring.table.len()
+    }
+
+    fn taken(&self) -> u64 {
+        (self.live.len() + self.ahead.len()) as u64
     }
 
     /// Live slabs wholly below head, the last one excepted.
@@ -418,7 +419,7 @@ impl Writer {
             let live_end = (self.first_live + self.live.len() as u64) * self.slab_bytes;
             assert!(self.written <= live_end && live_end - self.written <= self.slab_bytes);
         }
-        let held = self.live.len() + self.condemned.len();
+        let held = self.live.len() + self.ahead.len() + self.condemned.len();
         assert!(held as u64 <= self.ring.table.len());
         let first_held = self.first_live - self.condemned.len() as u64;
         let slabs = self.condemned.iter().map(|c| &c.slab).chain(&self.live);

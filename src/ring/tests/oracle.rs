@@ -73,9 +73,11 @@ impl World {
         let packets = 1 + self.prng.below(8) as usize;
         let bytes: Vec<u8> = (0..packets * PACKET).map(|_| self.prng.next_u64() as u8).collect();
         let head_before = self.writer.head();
+        let reserved = self.prng.chance(300) && self.writer.reserve(bytes.len(), &mut self.cache);
         let appended = match self.writer.append(&bytes, &mut self.cache) {
             Ok(()) => bytes.len(),
             Err(full) => {
+                assert!(!reserved, "what was reserved cannot fail");
                 self.full += 1;
                 full.appended_bytes
             }
