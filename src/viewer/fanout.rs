@@ -83,7 +83,9 @@ impl Fanout {
         if let Some(at) = viewer.next_deadline() {
             self.sweep_at = self.sweep_at.min(at);
         }
-        if let Some(cursor) = viewer.cursor() {
+        if let Some(cursor) = viewer.cursor()
+            && !viewer.is_closed()
+        {
             self.lowest_cursor = self.lowest_cursor.min(cursor);
         }
     }

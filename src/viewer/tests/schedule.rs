@@ -14,15 +14,19 @@ use crate::viewer::tests::rig::Player;
 use crate::viewer::tests::rig::Rig;
 use crate::viewer::tests::source::Shape;
 
+/// On every run; `SIM_SEEDS=5000` for more, `SIM_SEED=17` for one.
 const SEEDS: u64 = 60;
 const STEPS: u64 = 400;
 const PLAYERS_MAX: usize = 6;
 
 #[test]
 fn every_player_gets_allowed_bytes_on_every_schedule() {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let one = number("SIM_SEED");
+    let seeds = one.map_or(0..number("SIM_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
     let mut skips = 0;
     let mut nulls = 0;
-    for seed in 0..SEEDS {
+    for seed in seeds {
         let mut world = World::new(seed);
         for _ in 0..STEPS {
             world.step();
@@ -39,7 +43,8 @@ fn every_player_gets_allowed_bytes_on_every_schedule() {
         }
     }
     // The schedules reach what they are there for.
-    assert!(skips > 100 && nulls > 100, "{skips} skips, {nulls} null packets");
+    let reached = skips > 100 && nulls > 100;
+    assert!(one.is_some() || reached, "{skips} skips, {nulls} null packets");
 }
 
 struct World {
