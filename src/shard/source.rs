@@ -432,6 +432,7 @@ impl Core {
                 self.source_keys.remove(key);
             }
         }
+        self.stats.sync_losses_gone += source.ingest.sync_losses();
         self.shared.streams_closed(1);
         for subscribe in source.held {
             self.tell_home(subscribe.key.clone(), |_| Message::Subscribe(subscribe));

@@ -136,6 +136,8 @@ impl Core {
 
     pub(crate) fn on_refuse(&mut self, channel: ChannelId, answer: &Answer) {
         if let Some(at) = self.audience_of(channel) {
+            // Who comes now asks anew: this stream is ending, unless its owner says otherwise.
+            self.audiences[at].over = true;
             self.answer_all(at, answer);
         }
     }

@@ -42,6 +42,7 @@ pub(crate) struct Audience {
     pub(crate) reader: Option<Reader>,
     pub(crate) fanout: Fanout,
     pub(crate) entries: Slab<Entry>,
+    pub(crate) commits: Commits,
     /// Entries to plan in this turn: their operation completed or their socket has room.
     pub(crate) ready: Vec<usize>,
     pub(crate) waiting: u32,
@@ -98,6 +99,7 @@ impl Audience {
             reader: None,
             fanout,
             entries: Slab::new(),
+            commits: Commits::default(),
             ready: Vec::new(),
             waiting: 0,
             playing: 0,
@@ -271,10 +273,38 @@ fn send_inline(
 impl Audience {
     fn is_due(&mut self, now: Instant) -> bool {
         let Stage::Attached(channel) = &self.stage else { return false };
-        self.fanout.note_head(channel.ring.head(), now);
+        let head = channel.ring.head();
+        self.fanout.note_head(head, now);
+        self.commits.note(head, now);
         !self.ready.is_empty()
-            || (self.waiting > 0 && channel.ring.head() > 0)
+            || (self.waiting > 0 && head > 0)
             || (self.playing > 0 && self.fanout.due(now))
+    }
+}
+
+/// When this shard saw the last heads: for the time from a commit to a socket's acceptance.
+#[derive(Default)]
+pub(crate) struct Commits {
+    seen: [(u64, Instant); 4],
+    newest: usize,
+}
+
+impl Commits {
+    fn note(&mut self, head: u64, now: Instant) {
+        if head > self.seen[self.newest].0 {
+            self.newest = (self.newest + 1) % self.seen.len();
+            self.seen[self.newest] = (head, now);
+        }
+    }
+
+    /// When the byte before `end` was committed, if that was one of the last commits: a viewer
+    /// that catches up says nothing about how fast we deliver.
+    pub(crate) fn reached(&self, end: u64) -> Option<Instant> {
+        let covering = self.seen.iter().filter(|(head, _)| *head >= end);
+        let first = covering.min_by_key(|(head, _)| *head)?;
+        // With all of them above `end` an older one may have covered it already.
+        let is_known = self.seen.iter().any(|(head, _)| *head < end);
+        is_known.then_some(first.1)
     }
 }
 
@@ -291,3 +321,6 @@ pub(crate) fn nothing_yet() -> Answer {
 pub(crate) const fn shard_bit(shard: ShardId) -> u64 {
     1 << shard.0
 }
+
+#[cfg(test)]
+mod tests;
