@@ -12,6 +12,7 @@ use crate::ring::Access;
 use crate::ring::SlabCache;
 use crate::ring::Writer;
 use crate::shard::core::SCRATCH_BYTES;
+use crate::shard::splice::Staging;
 use crate::ts;
 use crate::ts::Scanner;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub(crate) enum Flow {
 pub(crate) struct Ingest {
     sync: ts::Sync,
     scanner: Scanner,
+    /// Bytes of a session that follows another one, until they can be placed.
+    staging: Option<Box<Staging>>,
     /// The play order whose bytes are wanted.
     generation: Option<Generation>,
     closer: Option<Closer>,
@@ -58,6 +61,7 @@ impl Ingest {
         Self {
             sync: ts::Sync::new(),
             scanner: Scanner::new(),
+            staging: None,
             generation: None,
             closer: None,
             fresh: 0,
@@ -103,8 +107,9 @@ impl Ingest {
         self.last_read = now;
     }
 
-    pub(crate) fn splice(&mut self) {
-        self.scanner.splice();
+    /// What comes next follows other bytes in the ring.
+    pub(crate) fn splice(&mut self, now: Instant) {
+        self.staging = Some(Box::new(Staging::new(now)));
     }
 
     pub(crate) fn close(&mut self, generation: Generation) {
@@ -183,6 +188,9 @@ impl Ingest {
             self.gap_turn = now;
         }
         self.gap = self.gap.max(gap);
+        if self.staging.is_some() {
+            return self.stage(bytes, decoder, writer, cache, now);
+        }
         let Self { sync, scanner, fresh, access_fresh, .. } = self;
         let progress = decoder.feed(bytes, &mut |slice| {
             sync.feed(slice, &mut |packets| {
@@ -196,6 +204,37 @@ impl Ingest {
         if self.clock.is_none() {
             self.clock = self.scanner.media_us().map(|media_us| (media_us, now));
         }
+        Ok(progress.done)
+    }
+}
+
+impl Ingest {
+    /// One read's bytes into the staging buffer, and out of it when they can be placed.
+    fn stage(
+        &mut self,
+        bytes: &[u8],
+        decoder: &mut BodyDecoder,
+        writer: &mut Writer,
+        cache: &mut SlabCache,
+        now: Instant,
+    ) -> Result<bool, crate::http::body::BodyError> {
+        let Self { sync, staging, .. } = self;
+        let Some(waiting) = staging else { return Ok(false) };
+        let progress = decoder.feed(bytes, &mut |slice| {
+            sync.feed(slice, &mut |packets| waiting.push(packets));
+        })?;
+        if !writer.reserve(waiting.placed_bytes_max(), cache) {
+            return Ok(progress.done);
+        }
+        let Some(placed) = waiting.ready(&self.scanner, now) else { return Ok(progress.done) };
+        self.staging = None;
+        self.scanner.splice();
+        let offset = writer.written();
+        writer.append(&placed, cache).expect("room was reserved for all of it");
+        self.fresh += placed.len() as u64;
+        self.dirty = true;
+        let packets = ts::Packets::new_checked(&placed).expect("whole packets went in");
+        scan(&mut self.scanner, packets, offset, writer, &mut self.access_fresh);
         Ok(progress.done)
     }
 }

@@ -222,7 +222,8 @@ impl Core {
                 });
             }
             Output::Splice { .. } => {
-                self.sources.get_mut(&serial).expect("fed").ingest.splice();
+                let now = self.now;
+                self.sources.get_mut(&serial).expect("fed").ingest.splice(now);
             }
             Output::CloseBody { generation } => {
                 self.sources.get_mut(&serial).expect("fed").ingest.close(generation);
