@@ -46,7 +46,7 @@ fn another_part_of_the_same_stream_is_one_declared_gap() {
     for begin in [9_000, 9_123, 10_001] {
         let next = packets(&source, begin..begin + 8_000);
         let bytes = placed(&scanned(&first), &next, Instant::ZERO);
-        let mut verifier = Verifier::expecting(source.config().clone());
+        let mut verifier = Verifier::expecting(*source.config());
         verifier.feed(&first);
         verifier.feed(&bytes);
         let report = verifier.report();
