@@ -117,7 +117,7 @@ impl Core {
             let least = crate::base::sizes::STREAM_MEMORY_BYTES_MIN.min(fair);
             source.writer.set_cap(wish.clamp(least, fair));
             let gap = source.ingest.read_gap();
-            source.channel.update(|facts| facts.read_gap = gap);
+            source.channel.set_read_gap(gap);
         }
         let tended = source.writer.tend(&mut self.cache);
         if let Some(offset) = tended.evict_below {

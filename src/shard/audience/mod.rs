@@ -171,7 +171,7 @@ impl Core {
         let mut hands = Hands { egress, round: Round::default(), now };
         let Stage::Attached(channel) = &audience.stage else { return hands.round };
         let Some(reader) = &mut audience.reader else { return hands.round };
-        let join_us = policy.join.us(channel.facts().read_gap);
+        let join_us = policy.join.us(channel.read_gap());
         let joiners = audience.waiting > 0;
         let mut turn = reader.turn(audience.fanout.lowest_cursor(joiners));
         if joiners && turn.newest_access().is_some() {

@@ -20,6 +20,9 @@ use std::time::Duration;
 /// While the bitrate is unknown, this part of the cap may be read ahead.
 const READ_AHEAD_UNKNOWN: u64 = 2;
 
+/// A ring's length in time while its bitrate is not known.
+const UNKNOWN_RING_US: u64 = 60_000_000;
+
 /// A pause is looked at again after this at the latest.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
@@ -48,6 +51,8 @@ pub(crate) struct Ingest {
     /// Media and wall clock when the first media time of this body came.
     clock: Option<(u64, Instant)>,
     started_at_byte: u64,
+    /// When this body began.
+    began: Instant,
     pub(crate) paused_since: Option<Instant>,
     last_read: Instant,
     /// The longest gaps between reads of this minute and the last one.
@@ -69,6 +74,7 @@ impl Ingest {
             dirty: false,
             clock: None,
             started_at_byte: 0,
+            began: now,
             paused_since: None,
             last_read: now,
             gap: Duration::ZERO,
@@ -104,6 +110,7 @@ impl Ingest {
         self.sync.reset();
         self.clock = None;
         self.started_at_byte = written;
+        self.began = now;
         self.last_read = now;
     }
 
@@ -162,8 +169,11 @@ impl Ingest {
     fn ahead(&self, writer: &Writer, now: Instant) -> Option<Duration> {
         let written = writer.written() - self.started_at_byte;
         let (Some(bitrate), Some((media_us, at))) = (self.scanner.bitrate_bps(), self.clock) else {
-            let full = written > writer.cap_bytes() / READ_AHEAD_UNKNOWN;
-            return full.then_some(PAUSE_MAX);
+            // A stream without a clock is taken for one that fills the ring in a minute.
+            let cap = writer.cap_bytes();
+            let since_us = now.since(self.began).as_micros() as u64;
+            let due = cap.saturating_mul(since_us) / UNKNOWN_RING_US;
+            return (written > cap / READ_AHEAD_UNKNOWN + due).then_some(PAUSE_MAX);
         };
         let ring_us = writer.cap_bytes().saturating_mul(8_000_000) / bitrate.max(1);
         let media = self.scanner.media_us().unwrap_or(media_us).saturating_sub(media_us);
@@ -287,3 +297,6 @@ fn access(point: &ts::AccessPoint, media_us: Option<u64>) -> Access {
         pmt_cc: std::array::from_fn(|at| point.psi_counters.get(at + 1)),
     }
 }
+
+#[cfg(test)]
+mod tests;
