@@ -77,15 +77,14 @@ impl Core {
 
     pub(crate) fn tend_sources(&mut self) {
         let now = self.now;
-        let dirty: Vec<u64> = self
-            .sources
-            .iter()
-            .filter(|(_, source)| source.ingest.dirty || source.tend_at <= now)
-            .map(|(serial, _)| *serial)
-            .collect();
-        for serial in dirty {
+        let mut due = std::mem::take(&mut self.due_sources);
+        let dirty = |source: &Source| source.ingest.dirty || source.tend_at <= now;
+        let found = self.sources.iter();
+        due.extend(found.filter_map(|(serial, source)| dirty(source).then_some(*serial)));
+        for serial in due.drain(..) {
             self.tend(serial);
         }
+        self.due_sources = due;
         self.session_timers();
     }
 

@@ -145,12 +145,11 @@ struct Round {
 impl Core {
     /// Decides for every audience that has something to decide.
     pub(crate) fn serve_audiences(&mut self) {
-        let due: Vec<usize> = self
-            .audiences
-            .iter_mut()
-            .filter_map(|(at, audience)| audience.is_due(self.now).then_some(at))
-            .collect();
-        for at in due {
+        let mut due = std::mem::take(&mut self.due_audiences);
+        let now = self.now;
+        let found = self.audiences.iter_mut();
+        due.extend(found.filter_map(|(at, audience)| audience.is_due(now).then_some(at)));
+        for at in due.drain(..) {
             let round = self.serve(at);
             self.stats.sent_bytes += round.sent_bytes;
             for entry in round.started {
@@ -160,6 +159,7 @@ impl Core {
                 self.finish(at, entry, reason);
             }
         }
+        self.due_audiences = due;
         self.report_counts();
     }
 
@@ -196,12 +196,12 @@ impl Core {
                 audience.ready.push(index);
             }
         }
-        let ready = std::mem::take(&mut audience.ready);
+        let mut ready = std::mem::take(&mut audience.ready);
         let fanout = &mut audience.fanout;
         let mut act = |entry: &mut Entry, plan, turn: &mut Turn<'_>, out: &mut Vec<u8>| {
             hands.act(entry, plan, turn, out);
         };
-        for index in ready {
+        for index in ready.drain(..) {
             let Some(entry) = audience.entries.get_mut(index) else { continue };
             if entry.phase == Phase::Playing {
                 viewer::plan_one(fanout, &mut turn, policy, entry, out, now, &mut act);
@@ -213,6 +213,7 @@ impl Core {
             viewer::plan_all(fanout, &mut turn, policy, playing, out, now, &mut act);
         }
         drop(turn);
+        audience.ready = ready;
         // Sends name places; the rest of the shard speaks of entries.
         for (place, _) in &mut hands.round.close {
             *place = places[*place].entry;
