@@ -86,9 +86,6 @@ pub(crate) struct Core {
     pub(crate) scratch: Box<[u8]>,
     /// Bytes that go before or between ranges of a ring, built anew for each viewer.
     pub(crate) out: Vec<u8>,
-    /// What a turn found to do; kept so that a turn allocates nothing.
-    pub(crate) due_audiences: Vec<usize>,
-    pub(crate) due_sources: Vec<u64>,
     pub(crate) stats: Stats,
     pub(crate) draining: bool,
     /// Requests to engines that must end before the thread may: stops.
@@ -170,8 +167,6 @@ impl Core {
             gathers: BTreeMap::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             out: Vec::with_capacity(64 * 188 + 1_024),
-            due_audiences: Vec::new(),
-            due_sources: Vec::new(),
             stats: Stats::default(),
             draining: false,
             stops_pending: 0,
@@ -307,11 +302,10 @@ impl Core {
             Message::Merge(claim) => self.on_merge(claim),
             Message::Claimed { channel, generation } => self.on_claimed(channel, generation),
             Message::MergeInto { channel, generation, infohash, adopted } => {
-                let input = crate::stream::Input::MergeInto { generation, infohash, adopted };
-                self.feed(channel.serial, input);
+                self.on_merge_into(channel, generation, infohash, adopted);
             }
             Message::Subscribe(subscribe) => self.on_subscribe(subscribe),
-            Message::Hosted(subscribe) => self.host(subscribe),
+            Message::Hosted(subscribe) => self.on_hosted(subscribe),
             Message::Subscribed { key, channel } => self.on_subscribed(&key, channel),
             Message::Declined { key, answer } => self.on_declined(&key, &answer),
             Message::Watching { channel, what } => self.on_watching(channel, what),

@@ -29,6 +29,8 @@ use crate::shard::ingest::Flow;
 use crate::shard::translate;
 use crate::stream;
 use crate::stream::Input;
+use crate::stream::Outcome;
+use crate::stream::UnlessReplaced;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +39,8 @@ use std::time::Duration;
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 const STAT_MAX: Duration = Duration::from_secs(5);
 const STOP_MAX: Duration = Duration::from_secs(3);
+/// Before some stops: whether there is anything to stop.
+const REPLACED_MAX: Duration = Duration::from_secs(1);
 /// The session that a reply opened is given up by the engine when nobody reads it for so long.
 const ACTIVITY_TIMEOUT_SECONDS: u32 = 60;
 
@@ -192,7 +196,10 @@ pub(crate) async fn open(
             } else if !opened.command_path.is_empty() {
                 // The stream is gone: nobody else will stop what was opened for it.
                 core.stops_pending += 1;
-                let task = stop(core.handle(), serial, generation, address, opened.command_path);
+                let unless_replaced = opened.unless_replaced();
+                let path = opened.command_path;
+                let shard = core.handle();
+                let task = stop(shard, serial, generation, address, path, unless_replaced);
                 crate::net::runtime::spawn(task);
             }
         }
@@ -239,20 +246,47 @@ pub(crate) async fn stop(
     generation: Generation,
     address: Address,
     path: String,
+    unless_replaced: Option<UnlessReplaced>,
 ) {
-    let deadline = time::now() + STOP_MAX;
-    // The session had no command path: nothing can be asked, and it expires by itself.
-    let answered = if path.is_empty() {
-        false
-    } else {
-        let path = request::command(&path, request::Command::Stop);
-        let result = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
-        result.is_ok_and(|(status, body)| reply::command(status, &body).is_ok())
+    let replaced = match &unless_replaced {
+        Some(ours) => is_replaced(&address, ours).await,
+        None => false,
     };
+    let outcome = if replaced { Outcome::Superseded } else { ask_to_stop(&address, &path).await };
     shard.with(|core| {
         core.stops_pending -= 1;
-        core.feed(serial, Input::StopDone { generation, answered });
+        core.feed(serial, Input::StopDone { generation, outcome });
     });
+}
+
+async fn ask_to_stop(address: &Address, path: &str) -> Outcome {
+    // The session had no command path: nothing can be asked, and it expires by itself.
+    if path.is_empty() {
+        return Outcome::Lost;
+    }
+    let deadline = time::now() + STOP_MAX;
+    let path = request::command(path, request::Command::Stop);
+    let result = exchange(address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+    let stopped = result.is_ok_and(|(status, body)| reply::command(status, &body).is_ok());
+    if stopped { Outcome::Stopped } else { Outcome::Lost }
+}
+
+/// Whether another session of the content has taken its place: only a clear answer says so.
+async fn is_replaced(address: &Address, ours: &UnlessReplaced) -> bool {
+    let deadline = time::now() + REPLACED_MAX;
+    // The first answer about a session may be empty.
+    for _ in 0..2 {
+        let path = &ours.stat_path;
+        let Ok((status, body)) = exchange(address, path, deadline, reply::REPLY_BYTES_MAX).await
+        else {
+            return false;
+        };
+        let Ok(stat) = reply::stat(status, &body) else { return false };
+        if let Some(current) = stat.playback_session_id.filter(|id| !id.is_empty()) {
+            return current != ours.playback_session_id;
+        }
+    }
+    false
 }
 
 /// The media body of a session: redirects on the same engine, then bytes into the ring until it

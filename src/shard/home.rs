@@ -95,13 +95,7 @@ impl Core {
         let found = self.audiences.iter().find(|(_, audience)| {
             matches!(audience.stage, Stage::Resolving { token: mine } if mine == token)
         });
-        let Some((at, audience)) = found else { return };
-        if audience.counts().0 == 0 {
-            // Everybody left meanwhile: no engine is troubled for nobody.
-            self.audiences[at].over = true;
-            self.retire_detached();
-            return;
-        }
+        let Some((at, _)) = found else { return };
         let (key, open) = match resolution {
             Resolution::Infohash(infohash) => (Target::Infohash(infohash), asked),
             Resolution::Assumed { infohash, .. } => {
@@ -191,10 +185,8 @@ impl Core {
         if let Some(other) = self.audience_of(channel.id)
             && other != at
         {
-            // Another key of the same stream, or a stream that goes on after it had refused
-            // those who waited: one audience, one reader.
+            // Another key of the same stream: one audience, one reader.
             self.merge_audiences(at, other);
-            self.audiences[other].over = false;
             return;
         }
         let index = usize::from(self.me.0);
@@ -216,8 +208,17 @@ impl Core {
         }
     }
 
-    /// On the stream's owner.
-    pub(crate) fn host(&mut self, subscribe: Subscribe) {
+    /// On a shard that hosted the stream a moment ago.
+    pub(crate) fn on_hosted(&mut self, subscribe: Subscribe) {
+        match self.source_keys.get(&subscribe.key).copied() {
+            Some(serial) => self.admit(serial, subscribe),
+            // It has ended: the home hears of that before it hears this.
+            None => self.tell_home(subscribe.key.clone(), |_| Message::Subscribe(subscribe)),
+        }
+    }
+
+    /// On the key's home, which is the stream's owner.
+    fn host(&mut self, subscribe: Subscribe) {
         if let Some(serial) = self.source_keys.get(&subscribe.key).copied() {
             self.admit(serial, subscribe);
             return;
@@ -242,7 +243,6 @@ impl Core {
     }
 
     pub(crate) fn on_release(&mut self, key: &Target, from: ShardId) {
-        self.directory.probe_dropped(key);
         self.directory.release(key, from);
     }
 
@@ -251,7 +251,9 @@ impl Core {
         let key = Target::Infohash(claim.infohash);
         match self.directory.claim(&key, claim.from) {
             Claimed::Taken(host) => self.mail.send(host, Message::Merge(claim)),
-            Claimed::Granted | Claimed::Yours | Claimed::Full => {
+            // The claimant itself, or another stream of its shard.
+            Claimed::Yours => self.mail.send(claim.from, Message::Merge(claim)),
+            Claimed::Granted | Claimed::Full => {
                 let Claim { channel, generation, from, .. } = *claim;
                 self.mail.send(from, Message::Claimed { channel, generation });
             }
@@ -262,24 +264,24 @@ impl Core {
     /// is the same (the engine has already ended the old one), else it stays as it is.
     pub(crate) fn on_merge(&mut self, claim: Box<Claim>) {
         let key = Target::Infohash(claim.infohash);
-        let running = self.source_keys.get(&key).copied();
-        let adoption = running.map_or(stream::Adoption::No, |serial| {
-            self.sources[&serial].session.adoption(claim.engine, claim.infohash)
-        });
+        let Some(serial) = self.source_keys.get(&key).copied() else {
+            return self.claim_again(claim);
+        };
+        let source = &self.sources[&serial];
+        if source.id == claim.channel {
+            let Claim { channel, generation, from, .. } = *claim;
+            return self.mail.send(from, Message::Claimed { channel, generation });
+        }
+        let adoption = source.session.adoption(claim.engine, claim.infohash);
         if adoption == stream::Adoption::Later {
-            // It is being opened or ended at this moment: the answer is known soon.
-            let shard = self.handle();
-            crate::net::runtime::spawn(async move {
-                crate::net::runtime::sleep(MERGE_AGAIN).await;
-                shard.with(|core| core.on_merge(claim));
-            });
-            return;
+            return self.claim_again(claim);
         }
         let adopted = adoption == stream::Adoption::Yes;
         let Claim { from, channel, generation, infohash, engine, .. } = *claim;
-        if let (true, Some(serial)) = (adopted, running) {
-            let Claim { reservation, opened, engine_name: name, .. } = *claim;
+        if adopted {
+            let Claim { reservation, opened, engine_name: name, address, .. } = *claim;
             if let Some(source) = self.sources.get_mut(&serial) {
+                source.engines.insert(engine, address);
                 source.lent.insert(engine, reservation);
             }
             self.feed(serial, stream::Input::Adopt { engine, reservation, name, opened });
@@ -287,12 +289,39 @@ impl Core {
         self.mail.send(from, Message::MergeInto { channel, generation, infohash, adopted });
     }
 
+    /// The stream is being opened or ended at this moment, or has just ended: who has the infohash
+    /// is known soon, at its home.
+    fn claim_again(&mut self, claim: Box<Claim>) {
+        let shard = self.handle();
+        crate::net::runtime::spawn(async move {
+            crate::net::runtime::sleep(MERGE_AGAIN).await;
+            let key = Target::Infohash(claim.infohash);
+            shard.with(|core| core.tell_home(key, |_| Message::Claim(claim)));
+        });
+    }
+
+    /// On the claimant's shard: its stream is another one that runs already.
+    pub(crate) fn on_merge_into(
+        &mut self,
+        channel: ChannelId,
+        generation: Generation,
+        infohash: Infohash,
+        adopted: bool,
+    ) {
+        if let Some(source) = self.sources.get(&channel.serial) {
+            // Who asks for it next goes straight there.
+            let given = source.open.clone();
+            self.tell_home(given, |target| Message::Confirmed { target, infohash });
+        }
+        self.feed(channel.serial, stream::Input::MergeInto { generation, infohash, adopted });
+    }
+
     pub(crate) fn on_claimed(&mut self, channel: ChannelId, generation: Generation) {
         self.feed(channel.serial, stream::Input::Claimed { generation });
         let Some(source) = self.sources.get_mut(&channel.serial) else { return };
         let infohash = source.session.infohash();
         let key = Target::Infohash(infohash);
-        let given = source.keys[0].clone();
+        let given = source.open.clone();
         source.channel.update(|facts| facts.infohash = infohash);
         if !source.keys.contains(&key) {
             source.keys.push(key.clone());

@@ -137,6 +137,8 @@ impl Core {
             let index = audience.entries.insert(entry);
             self.places[place] = Place { audience: into, entry: index };
         }
+        // The owner was told two numbers and kept the later one: it needs the sum.
+        audience.told = (u32::MAX, u32::MAX);
     }
 
     pub(crate) fn drop_audience(&mut self, at: usize) {
@@ -235,10 +237,6 @@ impl Core {
                 self.stats.sent_bytes += *n as u64;
                 self.stats.copied_bytes += *n as u64;
                 if let Some(pinned) = &payload {
-                    if let Some(committed) = audience.commits.reached(pinned.end()) {
-                        let us = self.now.since(committed).as_micros() as u64;
-                        self.stats.latency.record(us);
-                    }
                     entry.viewer.ring_done(pinned, *n, self.now);
                     if *n < pinned.len() {
                         entry.viewer.blocked(self.now);
@@ -272,8 +270,6 @@ impl Core {
         self.shared.viewers_left(1);
         if audience.may_close.is_some() {
             self.answer_may_close(at);
-        } else if audience.over {
-            self.retire_detached();
         }
     }
 

@@ -13,6 +13,7 @@ use crate::engine::pool;
 use crate::registry::resolver::Resolution;
 use crate::shard::channel::Channel;
 use crate::shard::channel::ChannelId;
+use crate::shard::engine_io::Address;
 use crate::shard::stats::ShardMetrics;
 use crate::stream::Answer;
 use crate::stream::Opened;
@@ -40,6 +41,7 @@ pub(crate) struct Claim {
     pub(crate) infohash: Infohash,
     pub(crate) engine: EngineId,
     pub(crate) engine_name: String,
+    pub(crate) address: Address,
     pub(crate) reservation: u64,
     pub(crate) opened: Opened,
 }

@@ -20,7 +20,6 @@ pub mod mailbox;
 mod message;
 mod pool_desk;
 mod source;
-mod splice;
 mod stats;
 mod tell;
 mod tend;

@@ -43,7 +43,8 @@ pub(crate) const TEND_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Source {
     pub(crate) id: ChannelId,
-    /// The key it was opened under, then the infohash that its engine named.
+    /// The key it was opened under, then the infohash that its engine named; none once it has let
+    /// go of them.
     pub(crate) keys: Vec<Target>,
     /// How it was asked for, for people: the content id when there was one.
     pub(crate) open: Target,
@@ -65,6 +66,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// It is the stream of its content; another one may follow while viewers of this one linger.
+    pub(crate) fn is_current(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let session = if self.ended { None } else { self.session.poll_timeout() };
         let tend = (self.writer.held_bytes() > 0 || self.ended).then_some(self.tend_at);
@@ -150,7 +156,7 @@ impl Core {
     /// A shard joins a stream that runs here, or is held until the next one can start.
     pub(crate) fn admit(&mut self, serial: u64, subscribe: Subscribe) {
         let source = self.sources.get_mut(&serial).expect("keys lead to sources");
-        if source.ended || !source.session.accepts_viewers() {
+        if !source.session.accepts_viewers() {
             source.held.push(subscribe);
             return;
         }
@@ -222,8 +228,7 @@ impl Core {
                 });
             }
             Output::Splice { .. } => {
-                let now = self.now;
-                self.sources.get_mut(&serial).expect("fed").ingest.splice(now);
+                self.sources.get_mut(&serial).expect("fed").ingest.splice();
             }
             Output::CloseBody { generation } => {
                 self.sources.get_mut(&serial).expect("fed").ingest.close(generation);
@@ -233,11 +238,11 @@ impl Core {
                     engine_io::stat(shard, serial, generation, address, path)
                 });
             }
-            Output::Stop { generation, engine, path } => {
+            Output::Stop { generation, engine, path, unless_replaced } => {
                 self.stops_pending += 1;
                 self.stats.stops += 1;
                 self.order(serial, engine, |shard, address| {
-                    engine_io::stop(shard, serial, generation, address, path)
+                    engine_io::stop(shard, serial, generation, address, path, unless_replaced)
                 });
             }
             told @ (Output::SessionOver { .. }
@@ -254,6 +259,7 @@ impl Core {
             | Output::Failover { .. }
             | Output::EngineTakenOver { .. }
             | Output::Frozen(_)
+            | Output::LetGo
             | Output::Ended) => self.tell_others(serial, told),
         }
     }
@@ -312,6 +318,7 @@ impl Core {
             Output::Failover { reason, .. } => self.stats.failover(reason),
             Output::EngineTakenOver { engine } => self.log_takeover(serial, engine),
             Output::Frozen(frozen) => self.log_frozen(serial, frozen),
+            Output::LetGo => self.let_go(serial),
             Output::Ended => self.on_ended(serial),
             other => unreachable!("not for the log: {other:?}"),
         }
@@ -326,7 +333,7 @@ impl Core {
         self.tell_home(open, |target| Message::Forget { target });
     }
 
-    fn tell_home(&mut self, target: Target, message: impl FnOnce(Target) -> Message) {
+    pub(crate) fn tell_home(&mut self, target: Target, message: impl FnOnce(Target) -> Message) {
         let to = crate::registry::home(&target, self.mail.shards());
         self.mail.send(to, message(target));
     }
@@ -396,6 +403,7 @@ impl Core {
             infohash: named,
             engine,
             engine_name: source.session.engine_name().unwrap_or_default().to_owned(),
+            address: source.engines[&engine].clone(),
             reservation: source.lent.get(&engine).copied().unwrap_or(0),
             opened,
         };
@@ -407,16 +415,29 @@ impl Core {
         source.ended = true;
         source.ingest.close_any();
         source.writer.end();
-        let keys = source.keys.clone();
-        let me = self.me;
-        for key in keys {
-            self.tell_home(key, |key| Message::Release { key, from: me });
-        }
+        self.let_go(serial);
         self.try_remove(serial);
     }
 
-    /// An ended source goes when no reader holds its memory any more; then those who came
-    /// meanwhile start the next one.
+    /// Nobody finds this stream any more; those who came while it was ending start the next one.
+    fn let_go(&mut self, serial: u64) {
+        let source = self.sources.get_mut(&serial).expect("fed");
+        let keys = std::mem::take(&mut source.keys);
+        let held = std::mem::take(&mut source.held);
+        let me = self.me;
+        for key in keys {
+            if self.source_keys.get(&key) == Some(&serial) {
+                self.source_keys.remove(&key);
+            }
+            self.tell_home(key, |key| Message::Release { key, from: me });
+        }
+        // Behind the release, so that they find the key free.
+        for subscribe in held {
+            self.tell_home(subscribe.key.clone(), |_| Message::Subscribe(subscribe));
+        }
+    }
+
+    /// An ended source goes when no reader holds its memory any more.
     pub(crate) fn try_remove(&mut self, serial: u64) {
         let Some(source) = self.sources.remove(&serial) else { return };
         let Source { writer, .. } = source;
@@ -428,16 +449,7 @@ impl Core {
                 return;
             }
         }
-        for key in &source.keys {
-            if self.source_keys.get(key) == Some(&serial) {
-                self.source_keys.remove(key);
-            }
-        }
-        self.stats.sync_losses_gone += source.ingest.sync_losses();
         self.shared.streams_closed(1);
-        for subscribe in source.held {
-            self.tell_home(subscribe.key.clone(), |_| Message::Subscribe(subscribe));
-        }
     }
 }
 

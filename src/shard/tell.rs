@@ -37,7 +37,7 @@ impl Core {
             Ask::Ready => Told::Ready(self.pool.as_ref().map(pool::Pool::engines_up)),
             Ask::Metrics => Told::Metrics(Box::new(self.metrics())),
             Ask::Streams => {
-                let running = self.sources.values().filter(|source| !source.ended);
+                let running = self.sources.values().filter(|source| source.is_current());
                 Told::Streams(running.map(|source| self.stream_record(source)).collect())
             }
             Ask::Viewers(stream) => Told::Viewers(self.viewer_records(stream)),

@@ -67,7 +67,7 @@ impl Session {
     /// The attempt ends without having given a byte.
     pub(super) fn attempt_failed(&mut self, failure: &Failure, now: Instant) {
         let Some(engine) = self.engine() else { return };
-        self.dispose(failure.supersedes(), now);
+        self.dispose(failure.parting(), now);
         let is_id = matches!(self.target, Target::Id(_));
         if let Some(search) = &mut self.search {
             let next = search.failed(failure, engine, is_id, now);

@@ -12,6 +12,7 @@ use super::attempt::Attempt;
 use super::attempt::Phase;
 use super::input::Failure;
 use super::input::Opened;
+use super::input::Parting;
 use super::output::Code;
 use super::output::Outcome;
 use super::output::Output;
@@ -102,7 +103,7 @@ impl Session {
     /// An open that was reported as failed has succeeded after all.
     fn on_late_opened(&mut self, generation: Generation, opened: Opened, now: Instant) {
         let Some(engine) = self.stops.late_opened(generation) else { return };
-        let late = Late { generation, engine, command_path: opened.command_path };
+        let late = Late { generation, engine, opened };
         match &self.attempt {
             Some(attempt) if attempt.engine == engine && attempt.opened.is_some() => {
                 // One download per content: a stop of either would kill ours.
@@ -117,9 +118,11 @@ impl Session {
     }
 
     pub(super) fn stop_late(&mut self, late: Late, now: Instant) {
-        let Late { generation, engine, command_path: path } = late;
+        let Late { generation, engine, opened } = late;
         self.stops.begin(generation, engine, None, now);
-        self.emit(Output::Stop { generation, engine, path });
+        let unless_replaced = opened.unless_replaced();
+        let path = opened.command_path;
+        self.emit(Output::Stop { generation, engine, path, unless_replaced });
     }
 
     pub(super) fn on_open_failed(
@@ -185,9 +188,17 @@ impl Session {
         if self.ending.as_ref().is_some_and(|ending| !ending.may_revive()) {
             return Adoption::Later;
         }
-        let Some(attempt) = self.attempt.as_ref().filter(|a| a.engine == engine) else {
-            return Adoption::No;
+        let Some(attempt) = &self.attempt else {
+            // Between two sessions an open one is what is looked for, wherever it is.
+            return match (&self.search, self.asking) {
+                (Some(_), Some(_)) => Adoption::Later,
+                (Some(_), None) => Adoption::Yes,
+                (None, _) => Adoption::No,
+            };
         };
+        if attempt.engine != engine {
+            return Adoption::No;
+        }
         let is_same = attempt.opened.as_ref().is_none_or(|ours| ours.infohash == infohash);
         match attempt.phase {
             _ if !is_same => Adoption::No,
@@ -196,7 +207,8 @@ impl Session {
         }
     }
 
-    /// Another stream's open on our engine has superseded our session: the newer one is ours.
+    /// Another stream's open on our engine has superseded our session, or comes while we look for
+    /// one: the newer one is ours.
     pub(super) fn on_adopt(
         &mut self,
         engine: EngineId,
@@ -206,15 +218,20 @@ impl Session {
         now: Instant,
     ) {
         let generation = self.next_generation();
-        let ours = self.attempt.as_ref().is_some_and(|attempt| {
-            attempt.engine == engine && attempt.opened.is_some() && !attempt.is_uncertain()
-        });
+        let ours = match &self.attempt {
+            Some(attempt) => {
+                attempt.engine == engine && attempt.opened.is_some() && !attempt.is_uncertain()
+            }
+            None => self.search.is_some() && self.asking.is_none(),
+        };
         if !ours || self.ending.is_some() {
             self.stops.remember(generation, engine, true);
             self.stops.begin(generation, engine, Some(reservation), now);
-            return self.emit(Output::Stop { generation, engine, path: opened.command_path });
+            let unless_replaced = opened.unless_replaced();
+            let path = opened.command_path;
+            return self.emit(Output::Stop { generation, engine, path, unless_replaced });
         }
-        self.dispose(true, now);
+        self.dispose(Parting::Superseded, now);
         self.names.insert(engine, name.clone());
         self.attempt = Some(Attempt {
             generation,
@@ -225,7 +242,10 @@ impl Session {
             opened: Some(opened),
             stat: StatClock::default(),
         });
-        if self.search.is_none() {
+        if let Some(search) = &mut self.search {
+            search.next_at = None;
+            search.reached = true;
+        } else {
             let deadline = now + self.settings.outage_timeout;
             let mut search = Search::switching(now, deadline);
             search.next_at = None;

@@ -15,6 +15,7 @@ use super::Session;
 use super::State;
 use super::attempt::Attempt;
 use super::audience::Verdict;
+use super::input::Parting;
 use super::output::Answer;
 use super::output::CloseReason;
 use super::output::Code;
@@ -42,6 +43,7 @@ pub(super) struct Ending {
     /// Said again to a shard that was busy.
     words: Option<(Answer, Option<CloseReason>)>,
     pub(super) ask_again_at: Option<Instant>,
+    has_let_go: bool,
 }
 
 impl Ending {
@@ -56,7 +58,7 @@ pub(super) struct Forced {
     pub(super) close: Option<CloseReason>,
     pub(super) error: bool,
     pub(super) is_final: bool,
-    pub(super) superseded: bool,
+    pub(super) parting: Parting,
 }
 
 impl Session {
@@ -163,34 +165,34 @@ impl Session {
             let engine_name = answer.engine;
             self.emit(Output::FailLog { engine_name, after, answer: status, reason });
         }
-        self.end(Ending::asked_for(), false, now);
+        self.end(Ending::asked_for(), Parting::Stop, now);
     }
 
     /// A stream whose content runs elsewhere: its viewers have been sent there.
     pub(super) fn end_merged(&mut self, now: Instant) {
         self.audience.dismiss(now);
-        self.end(Ending::asked_for(), false, now);
+        self.end(Ending::asked_for(), Parting::Stop, now);
         self.ask_to_close(now);
     }
 
     pub(super) fn force_end(&mut self, forced: Forced, now: Instant) {
-        let Forced { refuse, close, error, is_final, superseded } = forced;
+        let Forced { refuse, close, error, is_final, parting } = forced;
         self.audience.dismiss(now);
         self.say(refuse.clone(), close);
         let words = Some((refuse, close));
-        let ending = Ending { error, lingering: false, is_final, words, ask_again_at: None };
-        self.end(ending, superseded, now);
+        let ending = Ending { error, is_final, words, ..Ending::asked_for() };
+        self.end(ending, parting, now);
         self.ask_to_close(now);
     }
 
-    fn end(&mut self, mut ending: Ending, superseded: bool, now: Instant) {
+    fn end(&mut self, mut ending: Ending, parting: Parting, now: Instant) {
         self.search = None;
         self.state = State::Draining;
         ending.lingering = self.attempt.as_ref().is_some_and(Attempt::is_uncertain);
         let lingering = ending.lingering;
         self.ending = Some(ending);
         if !lingering {
-            self.dispose(superseded, now);
+            self.dispose(parting, now);
         }
     }
 
@@ -227,7 +229,8 @@ impl Session {
         }
         let refuse = self.answer(code, message, None);
         let close = Some(reason);
-        let forced = Forced { refuse, close, error: false, is_final: true, superseded: false };
+        let parting = Parting::Stop;
+        let forced = Forced { refuse, close, error: false, is_final: true, parting };
         self.force_end(forced, now);
     }
 
@@ -236,12 +239,12 @@ impl Session {
         if let Some(ending) = &mut self.ending {
             ending.lingering = false;
         }
-        self.dispose(false, now);
+        self.dispose(Parting::Stop, now);
     }
 
     /// Ends the attempt: its body is closed, its session stopped (unless another one has taken its
     /// place) and its reservation given back as soon as the engine has let go.
-    pub(super) fn dispose(&mut self, superseded: bool, now: Instant) {
+    pub(super) fn dispose(&mut self, parting: Parting, now: Instant) {
         let Some(attempt) = self.attempt.take() else { return };
         let play = attempt.play();
         let Attempt { generation, engine, reservation, opened, .. } = attempt;
@@ -256,32 +259,34 @@ impl Session {
                     self.stop_late(late, now);
                 }
             }
-            Some(_) if superseded => {
+            Some(_) if parting == Parting::Superseded => {
                 let outcome = Outcome::Superseded;
                 self.emit(Output::SessionOver { generation, engine, outcome });
                 self.emit(Output::Release { reservation });
             }
             Some(opened) => {
                 self.stops.begin(generation, engine, Some(reservation), now);
-                self.emit(Output::Stop { generation, engine, path: opened.command_path });
+                let asks = parting == Parting::AskThenStop;
+                let unless_replaced = opened.unless_replaced().filter(|_| asks);
+                let path = opened.command_path;
+                self.emit(Output::Stop { generation, engine, path, unless_replaced });
             }
         }
     }
 
-    pub(super) fn on_stop_done(&mut self, generation: Generation, answered: bool) {
+    pub(super) fn on_stop_done(&mut self, generation: Generation, outcome: Outcome) {
         if let Some(stopping) = self.stops.done(generation) {
-            self.stop_over(stopping, answered);
+            self.stop_over(stopping, outcome);
         }
     }
 
     pub(super) fn fire_stops(&mut self, now: Instant) {
         while let Some(stopping) = self.stops.overdue(now) {
-            self.stop_over(stopping, false);
+            self.stop_over(stopping, Outcome::Lost);
         }
     }
 
-    fn stop_over(&mut self, stopping: Stopping, answered: bool) {
-        let outcome = if answered { Outcome::Stopped } else { Outcome::Lost };
+    fn stop_over(&mut self, stopping: Stopping, outcome: Outcome) {
         let Stopping { generation, engine, reservation, .. } = stopping;
         self.emit(Output::SessionOver { generation, engine, outcome });
         if let Some(reservation) = reservation {
@@ -290,9 +295,14 @@ impl Session {
     }
 
     pub(super) fn end_if_over(&mut self) {
-        let Some(ending) = &self.ending else { return };
-        let is_held = self.audience.has_subscribers() || self.audience.is_closing();
-        if ending.lingering || is_held || !self.stops.is_empty() || self.asking.is_some() {
+        let Some(ending) = &mut self.ending else { return };
+        if ending.lingering || !self.stops.is_empty() || self.asking.is_some() {
+            return;
+        }
+        if self.audience.has_subscribers() || self.audience.is_closing() {
+            if !std::mem::replace(&mut ending.has_let_go, true) {
+                self.emit(Output::LetGo);
+            }
             return;
         }
         self.state = if ending.error { State::Error } else { State::Stopped };
@@ -303,6 +313,13 @@ impl Session {
 
 impl Ending {
     const fn asked_for() -> Self {
-        Self { error: false, lingering: false, is_final: false, words: None, ask_again_at: None }
+        Self {
+            error: false,
+            lingering: false,
+            is_final: false,
+            words: None,
+            ask_again_at: None,
+            has_let_go: false,
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::State;
 use super::attempt::Attempt;
 use super::attempt::Phase;
 use super::draining::Forced;
+use super::input::Parting;
 use super::output::CloseReason;
 use super::output::Code;
 use super::output::Output;
@@ -163,7 +164,7 @@ impl Session {
             (Some(_), false) => Some(CloseReason::EngineGone),
         };
         let forced =
-            Forced { refuse: answer, close, error: true, is_final: false, superseded: false };
+            Forced { refuse: answer, close, error: true, is_final: false, parting: Parting::Stop };
         self.force_end(forced, now);
     }
 }

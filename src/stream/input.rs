@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use super::output::CloseReason;
+use super::output::Outcome;
+use super::output::UnlessReplaced;
 use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
 use crate::base::ids::Infohash;
@@ -84,10 +86,10 @@ pub enum Input {
         generation: Generation,
         failure: Failure,
     },
-    /// Answers `Stop`. Not `answered`: refused or timed out.
+    /// Answers `Stop`.
     StopDone {
         generation: Generation,
-        answered: bool,
+        outcome: Outcome,
     },
     /// How many viewers a shard has of this stream, and how many of them have not started. The
     /// first one who is there subscribes the shard; only `Idle` and `ShardLost` unsubscribe it.
@@ -145,6 +147,27 @@ pub struct StatFacts {
     pub playback_session_id: Option<String>,
 }
 
+impl Opened {
+    /// What tells whether another session has taken this one's place, if anything does.
+    pub fn unless_replaced(&self) -> Option<UnlessReplaced> {
+        let known = !self.stat_path.is_empty() && !self.playback_session_id.is_empty();
+        known.then(|| UnlessReplaced {
+            stat_path: self.stat_path.clone(),
+            playback_session_id: self.playback_session_id.clone(),
+        })
+    }
+}
+
+/// How a session is left. A stop of one that was replaced would end its successor, the content
+/// being the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Parting {
+    Stop,
+    /// It ended without a reason: that may have been another session of the content.
+    AskThenStop,
+    Superseded,
+}
+
 /// Why an engine did not do what it was asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
@@ -199,8 +222,16 @@ impl Failure {
         }
     }
 
-    /// The session was replaced on its engine: stopping it would stop somebody else's.
-    pub(super) const fn supersedes(&self) -> bool {
-        matches!(self, Self::TakenOver(_))
+    pub(super) const fn parting(&self) -> Parting {
+        match self {
+            Self::TakenOver(_) => Parting::Superseded,
+            Self::Cut | Self::Gone(_) => Parting::AskThenStop,
+            Self::Refused
+            | Self::Silent
+            | Self::Prebuffering(_)
+            | Self::Content(_)
+            | Self::Engine(_)
+            | Self::MalformedHead => Parting::Stop,
+        }
     }
 }

@@ -55,6 +55,7 @@ pub use self::output::CloseReason;
 pub use self::output::Code;
 pub use self::output::Outcome;
 pub use self::output::Output;
+pub use self::output::UnlessReplaced;
 use self::search::Search;
 pub use self::settings::Settings;
 pub use self::settings::Setup;
@@ -239,7 +240,7 @@ impl Session {
             Input::StatFailed { generation, failure } => {
                 self.on_stat_failed(generation, &failure, now);
             }
-            Input::StopDone { generation, answered } => self.on_stop_done(generation, answered),
+            Input::StopDone { generation, outcome } => self.on_stop_done(generation, outcome),
             Input::Viewers { shard, count, waiting } => {
                 self.on_viewers(shard, count, waiting, now);
             }

@@ -66,6 +66,7 @@ pub enum Output {
         generation: Generation,
         engine: EngineId,
         path: String,
+        unless_replaced: Option<UnlessReplaced>,
     },
     SessionOver {
         generation: Generation,
@@ -113,7 +114,18 @@ pub enum Output {
     },
     /// The broadcast has stopped moving while bytes flow, or moves again.
     Frozen(bool),
+    /// No engine holds anything of ours any more, and nobody joins: the next stream of the content
+    /// may start, though viewers who are behind still read this one's ring. Once, before `Ended`.
+    LetGo,
     Ended,
+}
+
+/// Ask there first: when the session that plays is another one, ours was superseded and is not
+/// stopped. Without a clear answer it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnlessReplaced {
+    pub stat_path: String,
+    pub playback_session_id: String,
 }
 
 /// How a playback session ended.
@@ -123,7 +135,7 @@ pub enum Outcome {
     Stopped,
     /// Replaced on the same engine: a stop would have killed the successor.
     Superseded,
-    /// The stop was sent, and nobody confirmed it.
+    /// The engine does not know it any more, or did not confirm the stop.
     Lost,
 }
 

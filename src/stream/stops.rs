@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::input::Opened;
 use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
 use crate::base::time::Instant;
@@ -39,7 +40,7 @@ struct Past {
 pub(super) struct Late {
     pub(super) generation: Generation,
     pub(super) engine: EngineId,
-    pub(super) command_path: String,
+    pub(super) opened: Opened,
 }
 
 #[derive(Debug, Default)]

@@ -29,7 +29,7 @@ impl Session {
         };
         if self.settings.splice && !is_unstable {
             self.emit(Output::Failover { from: engine, reason: failure.as_str() });
-            self.dispose(failure.supersedes(), now);
+            self.dispose(failure.parting(), now);
             self.state = State::Switching;
             let deadline = now + self.settings.outage_timeout;
             let mut search = Search::switching(now, deadline);
@@ -43,9 +43,8 @@ impl Session {
         let close = if is_unstable { CloseReason::Unstable } else { reason };
         let message = format!("{} before a picture came: try again", failure.text());
         let refuse = self.answer(Code::EngineRefused, message, Some(engine));
-        let superseded = failure.supersedes();
-        let forced =
-            Forced { refuse, close: Some(close), error: true, is_final: false, superseded };
+        let parting = failure.parting();
+        let forced = Forced { refuse, close: Some(close), error: true, is_final: false, parting };
         self.force_end(forced, now);
     }
 }

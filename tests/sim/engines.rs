@@ -19,6 +19,7 @@ use ringcast::registry::resolver::QueryReply;
 use ringcast::stream::Failure;
 use ringcast::stream::Input;
 use ringcast::stream::Opened;
+use ringcast::stream::Outcome;
 use ringcast::stream::StatFacts;
 
 use crate::homes::Mail;
@@ -38,11 +39,32 @@ impl Sid {
 }
 
 pub(crate) enum EngineEvent {
-    Open { stream: StreamId, generation: Generation, target: Target },
-    Play { stream: StreamId, generation: Generation, sid: Sid },
-    Body { stream: StreamId, generation: Generation },
-    Stat { stream: StreamId, generation: Generation, sid: Sid },
-    Stop { stream: StreamId, generation: Generation, sid: Sid },
+    Open {
+        stream: StreamId,
+        generation: Generation,
+        target: Target,
+    },
+    Play {
+        stream: StreamId,
+        generation: Generation,
+        sid: Sid,
+    },
+    Body {
+        stream: StreamId,
+        generation: Generation,
+    },
+    Stat {
+        stream: StreamId,
+        generation: Generation,
+        sid: Sid,
+    },
+    /// `asks`: not if another session has taken its place.
+    Stop {
+        stream: StreamId,
+        generation: Generation,
+        sid: Sid,
+        asks: bool,
+    },
 }
 
 #[derive(Default)]
@@ -135,7 +157,12 @@ impl World {
             EngineEvent::Stat { stream, generation, sid } => {
                 self.stat(engine, stream, generation, sid);
             }
-            EngineEvent::Stop { stream, generation, sid } => {
+            EngineEvent::Stop { stream, generation, sid, asks } => {
+                if asks && self.is_replaced(engine, sid) {
+                    self.ledger.not_stopped(sid);
+                    let outcome = Outcome::Superseded;
+                    return self.answer(stream, Input::StopDone { generation, outcome }, 20_000);
+                }
                 self.stops(engine, stream, generation, sid);
             }
         }
@@ -307,6 +334,14 @@ impl World {
         self.answer(stream, Input::Stat { generation, facts }, 20_000);
     }
 
+    /// What stat says of a session that is over.
+    fn is_replaced(&mut self, engine: EngineId, sid: Sid) -> bool {
+        let is_told = self.is_up(engine) && !self.prng.chance(self.plan.faults.stat_hangs);
+        let at = self.engine(engine);
+        let current = at.sessions.get(&sid).and_then(|session| at.current.get(&session.infohash));
+        is_told && current.is_some_and(|current| *current != sid)
+    }
+
     fn stops(&mut self, engine: EngineId, stream: StreamId, generation: Generation, sid: Sid) {
         let faults = self.plan.faults.clone();
         if self.prng.chance(faults.stop_never_answered) {
@@ -323,7 +358,8 @@ impl World {
             }
             self.ledger.check_stop_of(stream, sid, current);
         }
-        let input = Input::StopDone { generation, answered: is_up && !fails };
+        let outcome = if is_up && !fails { Outcome::Stopped } else { Outcome::Lost };
+        let input = Input::StopDone { generation, outcome };
         self.answer(stream, input, 20_000);
     }
 

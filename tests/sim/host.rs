@@ -197,7 +197,10 @@ impl World {
                 let event = EngineEvent::Stat { stream: id, generation, sid: Sid::of(&path) };
                 self.ask_engine(engine, event);
             }
-            Output::Stop { generation, engine, path } => self.stop(id, generation, engine, &path),
+            Output::Stop { generation, engine, path, unless_replaced } => {
+                let asks = unless_replaced.is_some();
+                self.stop(id, generation, engine, &path, asks);
+            }
             Output::SessionOver { generation, outcome, .. } => {
                 self.counts.superseded += u64::from(outcome == Outcome::Superseded);
                 self.counts.lost += u64::from(outcome == Outcome::Lost);
@@ -209,6 +212,7 @@ impl World {
             Output::MarkOffline(_) => self.mark_keys(id, true),
             Output::ClearOffline => self.mark_keys(id, false),
             Output::Failover { .. } => self.counts.failovers += 1,
+            Output::LetGo => self.let_go(id),
             Output::Ended => self.ended(id),
             told @ (Output::Splice { .. }
             | Output::State { .. }
@@ -334,20 +338,31 @@ impl World {
     }
 
     fn ended(&mut self, id: StreamId) {
+        self.let_go(id);
         let stream = self.streams.remove(&id).expect("it is carrying out");
         assert!(stream.plays.is_empty(), "{id:?} ended with a body open");
-        for key in stream.keys {
+    }
+
+    /// Nobody finds the stream any more; the next one may start.
+    fn let_go(&mut self, id: StreamId) {
+        let stream = self.streams.get_mut(&id).expect("it is carrying out");
+        assert!(stream.plays.is_empty(), "{id:?} lets go with a body open");
+        let host = stream.host;
+        let keys = std::mem::take(&mut stream.keys);
+        let held = std::mem::take(&mut stream.held);
+        let claims = std::mem::take(&mut stream.claims);
+        for key in keys {
             let home = self.home(&key);
-            self.mail(stream.host, home, Mail::ReleaseKey { key, host: stream.host });
+            self.mail(host, home, Mail::ReleaseKey { key, host });
         }
         // Behind the release, so that they find the key free.
-        for (visit, key) in stream.held {
+        for (visit, key) in held {
             let home = self.home(&key);
-            self.mail(stream.host, home, Mail::Subscribe { visit, key, hops: 0 });
+            self.mail(host, home, Mail::Subscribe { visit, key, hops: 0 });
         }
-        for query in stream.claims {
+        for query in claims {
             let home = self.home(&Target::Infohash(query.infohash));
-            self.mail(stream.host, home, Mail::Claim(query));
+            self.mail(host, home, Mail::Claim(query));
         }
     }
 
@@ -436,13 +451,20 @@ impl World {
         self.ask_engine(engine, EngineEvent::Play { stream: id, generation, sid });
     }
 
-    fn stop(&mut self, id: StreamId, generation: Generation, engine: EngineId, path: &str) {
+    fn stop(
+        &mut self,
+        id: StreamId,
+        generation: Generation,
+        engine: EngineId,
+        path: &str,
+        asks: bool,
+    ) {
         let sid = Sid::of(path);
         self.counts.stops += 1;
         self.ledger.names(id, generation, sid);
         self.ledger.stopped(sid);
         self.streams.get_mut(&id).expect("it is carrying out").has_stopped = true;
-        self.stop_engine(engine, EngineEvent::Stop { stream: id, generation, sid });
+        self.stop_engine(engine, EngineEvent::Stop { stream: id, generation, sid, asks });
     }
 
     /// Nobody watches what is stopped, unless everybody was told.

@@ -99,6 +99,11 @@ impl Ledger {
         assert_eq!(account.stops, 1, "{sid:?} is stopped twice");
     }
 
+    /// The stop was not sent: another session had taken its place.
+    pub(crate) fn not_stopped(&mut self, sid: Sid) {
+        self.sessions.get_mut(&sid).expect("only what was opened is stopped").stops -= 1;
+    }
+
     pub(crate) fn over(&mut self, stream: StreamId, generation: Generation, outcome: Outcome) {
         let sid = self.named[&(stream, generation)];
         assert!(!self.handed_over.contains(&(stream, generation)), "no longer its own");

@@ -174,7 +174,7 @@ fn drain_stops_at_once_and_once() {
     script.feed(Input::Kick { reason: CloseReason::Kicked });
     assert!(script.outputs.is_empty());
     script.stop_done(attempt);
-    script.feed(Input::StopDone { generation: attempt, answered: true });
+    script.feed(Input::StopDone { generation: attempt, outcome: Outcome::Stopped });
     assert!(script.outputs.is_empty());
     script.feed(Input::Idle { shard: HERE, close_generation });
     assert!(script.ended());
@@ -249,6 +249,46 @@ fn a_session_that_dies_closes_its_viewers_and_is_stopped() {
     script.stop_done(attempt);
     assert!(script.ended());
     assert_eq!(script.session.state(), State::Error);
+}
+
+#[test]
+fn a_session_that_ends_without_a_reason_is_asked_about_before_it_is_stopped() {
+    let asks = |script: &Script| {
+        script.find(|output| match output {
+            Output::Stop { unless_replaced, .. } => Some(unless_replaced.clone()),
+            _ => None,
+        })
+    };
+    let mut script = Script::new();
+    let (attempt, play) = script.reach_active(A);
+    script.feed(Input::BodyEnded { generation: play, failure: Failure::Cut });
+    let asked = asks(&script).unwrap().unwrap();
+    assert_eq!(asked.playback_session_id, "session-1");
+    let outcome = Outcome::Superseded;
+    script.feed(Input::StopDone { generation: attempt, outcome });
+    assert!(script.has(&Output::SessionOver { generation: attempt, engine: A, outcome }));
+    assert!(script.has(&Output::Release { reservation: 1 }));
+
+    let mut script = Script::new();
+    script.reach_active(A);
+    script.feed(Input::Drain);
+    assert_eq!(asks(&script), Some(None), "it is known to play");
+}
+
+#[test]
+fn the_next_stream_may_start_while_viewers_of_this_one_linger() {
+    let mut script = Script::new();
+    let (attempt, play) = script.reach_active(A);
+    script.feed(Input::BodyEnded { generation: play, failure: Failure::Cut });
+    let close_generation = script.may_close();
+    assert!(!script.has(&Output::LetGo), "the session is not stopped yet");
+    script.stop_done(attempt);
+    assert!(script.has(&Output::LetGo));
+    assert!(!script.session.accepts_viewers() && !script.ended());
+    script.pass_ms(60_000);
+    assert!(script.outputs.is_empty(), "once: {:?}", script.outputs);
+    script.feed(Input::Idle { shard: HERE, close_generation });
+    assert!(script.ended());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::base::ids::Generation;
 use crate::base::ids::Target;
 use crate::stream::Adoption;
 use crate::stream::CloseReason;
+use crate::stream::Failure;
 use crate::stream::Input;
 use crate::stream::Opened;
 use crate::stream::Outcome;
@@ -121,6 +122,23 @@ fn a_running_stream_adopts_the_session_that_superseded_its_own() {
 }
 
 #[test]
+fn a_stream_between_two_sessions_takes_an_open_one_from_any_engine() {
+    let settings = Settings { splice: true, ..Settings::default() };
+    let mut script = Script::with(settings, Target::Infohash(infohash(1)));
+    let (attempt, play) = script.reach_active(A);
+    // The other one's open has ended our body; why is not known yet.
+    script.feed(Input::BodyEnded { generation: play, failure: Failure::Cut });
+    assert_eq!(script.session.state(), State::Switching);
+    assert_eq!(script.session.adoption(B, infohash(1)), Adoption::Yes);
+    offer(&mut script, B);
+    let newer = script.play();
+    script.feed(Input::Bytes { generation: newer, n: 1 });
+    assert_eq!(script.session.state(), State::Active);
+    script.feed(Input::StopDone { generation: attempt, outcome: Outcome::Superseded });
+    assert!(script.has(&Output::Release { reservation: 1 }));
+}
+
+#[test]
 fn an_offer_that_is_not_ours_is_stopped() {
     let mut script = Script::new();
     script.reach_active(A);
@@ -134,7 +152,7 @@ fn an_offer_that_is_not_ours_is_stopped() {
 #[test]
 fn a_claim_is_kept_while_the_outcome_of_ours_is_open() {
     let mut script = Script::new();
-    assert_eq!(script.session.adoption(A, infohash(1)), Adoption::No, "no engine yet");
+    assert_eq!(script.session.adoption(A, infohash(1)), Adoption::Later, "one is being chosen");
     let generation = script.grant(A);
     assert_eq!(script.session.adoption(A, infohash(1)), Adoption::Later);
     assert_eq!(script.session.adoption(B, infohash(1)), Adoption::No);

@@ -136,7 +136,7 @@ fn echoes_change_nothing() {
             reservation: 1,
             name: "engine-1".to_owned(),
         },
-        Input::StopDone { generation: attempt, answered: true },
+        Input::StopDone { generation: attempt, outcome: Outcome::Stopped },
         Input::Stat { generation: attempt, facts: facts(0, 0) },
         Input::BodyEnded { generation: attempt, failure: Failure::Cut },
         Input::Bytes { generation: Generation(99), n: 5 },

@@ -13,6 +13,7 @@ use super::Answer;
 use super::Failure;
 use super::Input;
 use super::Opened;
+use super::Outcome;
 use super::Output;
 use super::Session;
 use super::Settings;
@@ -227,7 +228,7 @@ impl Script {
     }
 
     fn stop_done(&mut self, generation: Generation) -> &mut Self {
-        self.feed(Input::StopDone { generation, answered: true })
+        self.feed(Input::StopDone { generation, outcome: Outcome::Stopped })
     }
 
     fn stat(&mut self, generation: Generation, facts: StatFacts) -> &mut Self {
