@@ -5,4 +5,5 @@
 
 mod rig;
 
+mod failures;
 mod sharing;

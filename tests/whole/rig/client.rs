@@ -135,6 +135,14 @@ impl Player {
         self.verifier.report()
     }
 
+    /// Plays until the server closes, which must be an orderly end: FIN, and whole packets.
+    pub(crate) fn play_to_the_end(&mut self) -> Report {
+        while self.step().expect("FIN, not a reset or a time-out") > 0 {}
+        let report = self.verifier.report();
+        assert_eq!(report.tail_partial_bytes, 0, "{report:?}");
+        report
+    }
+
     /// One read.
     pub(crate) fn step(&mut self) -> io::Result<usize> {
         if !self.rest.is_empty() {

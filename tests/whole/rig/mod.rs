@@ -4,6 +4,7 @@
 
 mod client;
 mod server;
+mod web;
 
 pub(crate) use client::Asked;
 pub(crate) use client::Player;
@@ -11,6 +12,9 @@ pub(crate) use client::Reply;
 pub(crate) use client::get;
 pub(crate) use client::request;
 pub(crate) use server::Server;
+pub(crate) use server::Start;
+pub(crate) use web::Web;
+pub(crate) use web::json;
 
 use ace_emulator::Channel;
 use ace_emulator::Config;
@@ -48,6 +52,17 @@ pub(crate) fn quick(channel: Channel) -> Config {
         .knob(Knob::BurstBytes, 1_000_000)
         .knob(Knob::PieceBytes, 32 * 1024)
         .channel(channel)
+}
+
+/// The counters of an engine once it has `n` stops behind it and no session left.
+pub(crate) fn await_stops(engine: &Emulator, n: u64) {
+    let control = engine.control();
+    let done = |control: &ace_emulator::Control| {
+        control.sessions_open() == 0 && control.counters().stops >= n
+    };
+    let patience = u64::try_from(PATIENCE.as_millis()).unwrap();
+    assert!(control.wait_for(patience, done), "{n} stops: {:?}", control.counters());
+    assert_eq!(control.counters().stops, n, "{:?}", control.counters());
 }
 
 /// Looks until `look` finds something. Only for facts that live in another process and send no
