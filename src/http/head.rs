@@ -208,6 +208,25 @@ pub fn parse_request(bytes: &[u8]) -> Result<Parse<Request<'_>>, BadRequest> {
     Ok(Parse::Complete { head: request, consumed })
 }
 
+/// What can be said of a request that is not understood, or not all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Glance<'a> {
+    /// Its reply must not have a body.
+    pub is_head: bool,
+    /// Undecoded, perhaps cut; empty when there is none.
+    pub path: &'a str,
+}
+
+/// Looks at the first line of whatever was sent, and understands what it can.
+pub fn glance(bytes: &[u8]) -> Glance<'_> {
+    let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let is_head = words.next() == Some(b"HEAD");
+    let target = words.next().and_then(|word| str::from_utf8(word).ok()).unwrap_or_default();
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    Glance { is_head, path }
+}
+
 /// Why a reply of an engine cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadResponse {

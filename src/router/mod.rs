@@ -159,7 +159,7 @@ impl<'a> Place<'a> {
 
     fn label(self) -> &'static str {
         match self {
-            Self::GetStream => "getstream",
+            Self::GetStream => PLAY_LABEL,
             Self::AceStatus => "ace_status",
             Self::Service => "get_version",
             Self::ServerApi => "get_status",
@@ -181,7 +181,7 @@ impl Route {
     /// The metric label `route`.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Play(_) | Self::PlayHead => "getstream",
+            Self::Play(_) | Self::PlayHead => PLAY_LABEL,
             Self::Preflight { .. } => "preflight",
             Self::AceStatus { .. } => "ace_status",
             Self::GetVersion => "get_version",
@@ -194,6 +194,14 @@ impl Route {
     }
 }
 
+/// Whether a path is one of those that pages of other origins may read.
+pub fn is_for_players(path: &str) -> bool {
+    path.starts_with("/ace/")
+}
+
+/// The metric label of players' requests, also where their answer comes later.
+pub const PLAY_LABEL: &str = "getstream";
+
 const GET: &str = "GET, HEAD";
 const GET_CORS: &str = "GET, HEAD, OPTIONS";
 
@@ -203,7 +211,7 @@ pub fn route(request: &Request<'_>, access: &Access, peer: IpAddr) -> Result<Rou
     let client = forwarded::client(peer, forwarded_for, &access.trusted_proxies);
     let place = Place::of(request.path);
     let with_body = request.method != Method::Head;
-    let cors = request.path.starts_with("/ace/");
+    let cors = is_for_players(request.path);
     match decide(request, access, &client, place) {
         Ok((route, token_name)) => Ok(Routed { route, client, token_name, with_body, cors }),
         Err(No { code, message, allow }) => {

@@ -5,6 +5,7 @@
 
 use crate::base::time;
 use crate::http::head::Parse;
+use crate::http::head::glance;
 use crate::http::head::parse_request;
 use crate::http::render::ErrorCode;
 use crate::http::render::ErrorReply;
@@ -27,9 +28,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What a client may have sent behind its head and is thrown away before an error reply, so that
-/// the close is a FIN and the reply arrives.
+/// What a client may send behind its head and is thrown away, so that the close is a FIN and the
+/// reply arrives.
 const DRAIN_BYTES_MAX: usize = 64 * 1024;
+
+/// For as long a client may go on talking, or take to end, after the last byte of its reply.
+const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// A reply must be taken by its client within this.
 const REPLY_MAX: Duration = Duration::from_secs(10);
@@ -62,12 +66,20 @@ pub(crate) async fn accept(shard: Shard, acceptor: Acceptor) {
 
 async fn serve(shard: Shard, accepted: Accepted) {
     let peer = accepted.peer;
+    let Ok(conn) = Conn::from_fd(accepted.fd) else { return };
+    let key = shard.quietly(|core| core.conversations.insert(conn.closer()));
     // A client that goes away has its own reasons; nothing of it is worth a line.
-    let _ = converse(&shard, accepted, peer).await;
+    let _ = converse(&shard, conn, peer).await;
+    let draining = shard.quietly(|core| {
+        core.conversations.remove(key);
+        core.draining
+    });
+    if draining {
+        shard.notify();
+    }
 }
 
-async fn converse(shard: &Shard, accepted: Accepted, peer: SocketAddr) -> io::Result<()> {
-    let mut conn = Conn::from_fd(accepted.fd)?;
+async fn converse(shard: &Shard, mut conn: Conn, peer: SocketAddr) -> io::Result<()> {
     let head_timeout = shard.quietly(|core| core.shared.config.head_timeout);
     conn.set_deadline(time::now() + head_timeout, Sweep::Read);
     let mut head = Vec::new();
@@ -78,7 +90,7 @@ async fn converse(shard: &Shard, accepted: Accepted, peer: SocketAddr) -> io::Re
             Ok(n) => head.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == io::ErrorKind::TimedOut && !head.is_empty() => {
                 let message = "the request's head did not arrive in time";
-                return refuse(shard, &mut conn, ErrorCode::Timeout, message).await;
+                return refuse(shard, conn, &head, ErrorCode::Timeout, message).await;
             }
             Err(error) => return Err(error),
         }
@@ -96,34 +108,42 @@ async fn converse(shard: &Shard, accepted: Accepted, peer: SocketAddr) -> io::Re
                         refusal.write(&mut out);
                         let status = refusal.code.status();
                         shard.quietly(|core| core.stats.respond(refusal.label, status));
-                        reply(&mut conn, &out).await
+                        reply(conn, &out).await
                     }
                 };
             }
             Err(bad) => {
-                return refuse(shard, &mut conn, bad.code(), &bad.to_string()).await;
+                return refuse(shard, conn, &head, bad.code(), &bad.to_string()).await;
             }
         }
     }
 }
 
-async fn refuse(shard: &Shard, conn: &mut Conn, code: ErrorCode, message: &str) -> io::Result<()> {
+/// What was not understood as a request, or not all of it came.
+async fn refuse(
+    shard: &Shard,
+    conn: Conn,
+    head: &[u8],
+    code: ErrorCode,
+    message: &str,
+) -> io::Result<()> {
+    let seen = glance(head);
+    let error =
+        ErrorReply { cors: router::is_for_players(seen.path), ..ErrorReply::new(code, message) };
     let mut out = Vec::with_capacity(512);
-    write_error(&mut out, &ErrorReply::new(code, message), true);
+    write_error(&mut out, &error, !seen.is_head);
     shard.quietly(|core| core.stats.respond("bad_request", code.status()));
     reply(conn, &out).await
 }
 
-async fn reply(conn: &mut Conn, bytes: &[u8]) -> io::Result<()> {
+async fn reply(mut conn: Conn, bytes: &[u8]) -> io::Result<()> {
     conn.set_deadline(time::now() + REPLY_MAX, Sweep::Both);
-    conn.discard(DRAIN_BYTES_MAX);
     conn.send_all(bytes).await?;
-    conn.shutdown_write();
-    conn.discard(DRAIN_BYTES_MAX);
+    conn.finish(time::now() + LINGER_MAX, DRAIN_BYTES_MAX).await;
     Ok(())
 }
 
-async fn answer(shard: &Shard, mut conn: Conn, routed: Routed, agent: String) -> io::Result<()> {
+async fn answer(shard: &Shard, conn: Conn, routed: Routed, agent: String) -> io::Result<()> {
     let label = routed.route.label();
     let mut out = Vec::with_capacity(1_024);
     let status = match routed.route {
@@ -152,7 +172,7 @@ async fn answer(shard: &Shard, mut conn: Conn, routed: Routed, agent: String) ->
         }
     };
     shard.quietly(|core| core.stats.respond(label, status));
-    reply(&mut conn, &out).await
+    reply(conn, &out).await
 }
 
 struct Player {
@@ -173,8 +193,8 @@ async fn begin(shard: &Shard, mut conn: Conn, player: Player) -> io::Result<()> 
         };
         let mut out = Vec::with_capacity(512);
         write_error(&mut out, &error, true);
-        shard.quietly(|core| core.stats.respond("play", refusal.code.status()));
-        return reply(&mut conn, &out).await;
+        shard.quietly(|core| core.stats.respond(router::PLAY_LABEL, refusal.code.status()));
+        return reply(conn, &out).await;
     }
     // What a player sent behind its head would turn our close into a reset.
     conn.discard(DRAIN_BYTES_MAX);

@@ -188,7 +188,7 @@ impl Core {
                 audience.waiting -= 1;
                 audience.playing += 1;
                 stats.first_byte.record(now.since(entry.viewer.created_at()).as_micros() as u64);
-                stats.respond("play", 200);
+                stats.respond(crate::router::PLAY_LABEL, 200);
                 hands.act(entry, Plan::Inline, &mut turn, out);
                 hands.round.started.push(index);
                 audience.ready.push(index);

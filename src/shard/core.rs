@@ -10,6 +10,7 @@ use crate::base::ids::ViewerId;
 use crate::base::time;
 use crate::base::time::Instant;
 use crate::engine::pool::Pool;
+use crate::net::Closer;
 use crate::net::egress::Event;
 use crate::net::egress::RingEgress;
 use crate::net::runtime::Signal;
@@ -39,6 +40,9 @@ pub(crate) const SCRATCH_BYTES: usize = 256 * 1024;
 
 /// An idle shard still looks around this often, so that /readyz can tell it lives.
 const IDLE_TURN_MAX: Duration = Duration::from_secs(1);
+
+/// When a drain has begun, a request may take this long to come.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// The handle that tasks of a shard hold.
 #[derive(Clone)]
@@ -88,6 +92,8 @@ pub(crate) struct Core {
     pub(crate) out: Vec<u8>,
     pub(crate) stats: Stats,
     pub(crate) draining: bool,
+    /// Connections that are no viewers (yet): their head is read, or a page is written.
+    pub(crate) conversations: Slab<Closer>,
     /// Requests to engines that must end before the thread may: stops.
     pub(crate) stops_pending: u32,
     next_token: u64,
@@ -169,6 +175,7 @@ impl Core {
             out: Vec::with_capacity(64 * 188 + 1_024),
             stats: Stats::default(),
             draining: false,
+            conversations: Slab::new(),
             stops_pending: 0,
             next_token: 0,
             next_viewer: 0,
@@ -343,9 +350,12 @@ impl Core {
         }
     }
 
-    /// True when nothing of this shard is left that an engine or a viewer waits for.
+    /// True when nothing of this shard is left that an engine, a viewer or a client waits for.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.sources.is_empty() && self.places.is_empty() && self.stops_pending == 0
+        self.sources.is_empty()
+            && self.places.is_empty()
+            && self.stops_pending == 0
+            && self.conversations.is_empty()
     }
 
     fn drain(&mut self) {
@@ -357,5 +367,13 @@ impl Core {
         for serial in serials {
             self.feed(serial, crate::stream::Input::Drain);
         }
+        // Whoever is about to ask is still told; whoever only keeps a connection is not waited for.
+        let shard = self.handle();
+        crate::net::runtime::spawn(async move {
+            crate::net::runtime::sleep(LAST_WORDS_MAX).await;
+            shard.quietly(|core| {
+                core.conversations.iter().for_each(|(_, closer)| closer.shutdown_read());
+            });
+        });
     }
 }

@@ -345,7 +345,7 @@ impl Core {
         write_error(&mut bytes, &reply, true);
         // A new socket has room for this; a peer that is gone needs no answer.
         let _ = self.egress.send_inline(entry.slot, &bytes);
-        self.stats.respond("play", code.status());
+        self.stats.respond(crate::router::PLAY_LABEL, code.status());
         self.finish_answered(at, index);
     }
 

@@ -228,3 +228,18 @@ proptest! {
         let _ = parse_response(head.replacen(&line, "HTTP/1.1 200 OK", 1).as_bytes());
     }
 }
+
+#[test]
+fn a_glance_sees_method_and_path_of_whatever_was_sent() {
+    let seen = |bytes: &[u8]| {
+        let seen = crate::http::head::glance(bytes);
+        (seen.is_head, seen.path.to_owned())
+    };
+    assert_eq!(seen(b"GET /ace/getstream?id=x HTTP/1.1\r\nA: b"), (false, "/ace/getstream".into()));
+    assert_eq!(seen(b"HEAD  /metrics#x HTTP/9"), (true, "/metrics".into()));
+    assert_eq!(seen(b"HEAD /ace/sta"), (true, "/ace/sta".into()));
+    assert_eq!(seen(b"HEADER\n/ace/"), (false, String::new()));
+    assert_eq!(seen(b"GET /\xff/ HTTP/1.1"), (false, String::new()));
+    assert_eq!(seen(b"\r\n\r\n"), (false, String::new()));
+    assert_eq!(seen(b""), (false, String::new()));
+}

@@ -124,6 +124,21 @@ impl Conn {
         let _ = rustix::net::shutdown(self.source.fd(), Shutdown::Write);
     }
 
+    /// Ends the connection in order: FIN behind what was sent, then whatever the peer still says is
+    /// thrown away until it ends as well, at most `bytes_max` of it and not beyond `at`.
+    pub async fn finish(mut self, at: Instant, bytes_max: usize) {
+        self.shutdown_write();
+        self.set_deadline(at, Sweep::Read);
+        let mut scratch = [0; 2_048];
+        let mut discarded = self.discard(bytes_max);
+        while discarded < bytes_max {
+            match self.recv(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(received) => discarded += received,
+            }
+        }
+    }
+
     /// Replaces the deadline that was set before. A later one costs a store.
     pub fn set_deadline(&mut self, at: Instant, what: Sweep) {
         sweep::set_deadline(self.source.held(), at, what);
