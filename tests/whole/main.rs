@@ -6,4 +6,5 @@
 mod rig;
 
 mod failures;
+mod http;
 mod sharing;

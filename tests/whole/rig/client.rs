@@ -58,7 +58,21 @@ pub(crate) fn request(address: SocketAddr, bytes: &str) -> Reply {
     Reply { status, head, body }
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+/// As [`request`], but everything up to a clean end must come: a reset fails the test.
+pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> Reply {
+    let mut socket = connect(address);
+    socket.write_all(bytes).expect("the request is taken");
+    whole_reply(&mut socket)
+}
+
+/// The reply on this socket, which must end with a FIN.
+pub(crate) fn whole_reply(socket: &mut TcpStream) -> Reply {
+    let (status, head, mut body) = read_head(socket).expect("a reply");
+    socket.read_to_end(&mut body).expect("the reply ends in order, not with a reset");
+    Reply { status, head, body }
+}
+
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).expect("the server accepts");
     socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     socket.set_write_timeout(Some(PATIENCE)).expect("a time-out");
@@ -95,6 +109,13 @@ pub(crate) struct Player {
 }
 
 impl Player {
+    /// What was sent as one head, as it is.
+    pub(crate) fn send(address: SocketAddr, bytes: &[u8]) -> Asked {
+        let mut socket = connect(address);
+        socket.write_all(bytes).expect("the request is taken");
+        Asked { socket }
+    }
+
     /// Asks and waits for the head, which is there when the stream can be played.
     pub(crate) fn open(address: SocketAddr, path: &str) -> Self {
         Self::ask(address, path).begin()
@@ -177,6 +198,11 @@ impl Player {
             body.extend_from_slice(&buffer[..n]);
         }
         body
+    }
+
+    /// The same, with what the head was: every byte that the socket gave.
+    pub(crate) fn bytes_received(&self) -> u64 {
+        (self.head.len() + self.rest.len()) as u64 + self.verifier.report().bytes
     }
 
     pub(crate) fn socket(&self) -> &TcpStream {

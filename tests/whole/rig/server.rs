@@ -63,6 +63,13 @@ impl Server {
             .set("PROXY_INIT_TIMEOUT", "10")
     }
 
+    /// Every address that it listens on, in the order of the setting.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let lines = self.lines();
+        let said = lines.iter().filter_map(|line| line.split("listening on http://").nth(1));
+        said.map(|text| text.trim().parse().expect("an address")).collect()
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
