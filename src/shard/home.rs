@@ -176,6 +176,11 @@ impl Core {
         channel: std::sync::Arc<crate::shard::channel::Channel>,
     ) {
         let Some(at) = self.subscribing(key) else {
+            if let Some(other) = self.audience_of(channel.id) {
+                // Under another key there is somebody: their number, not that of nobody.
+                self.audiences[other].told = (u32::MAX, u32::MAX);
+                return;
+            }
             // Nobody here remembers: the owner must not count on this shard.
             let what = Watching::Count { from: self.me, count: 0, waiting: 0 };
             let channel = channel.id;
@@ -193,6 +198,8 @@ impl Core {
         let audience = &mut self.audiences[at];
         audience.reader = Some(crate::ring::Reader::new(channel.ring.clone(), index));
         audience.stage = Stage::Attached(channel);
+        // What an audience before this one said may arrive after what this one asked with.
+        audience.told = (u32::MAX, u32::MAX);
     }
 
     /// On the key's home: whose stream is it?

@@ -164,7 +164,7 @@ impl Core {
         source.subscribers |= crate::shard::audience::shard_bit(from);
         let channel = source.channel.clone();
         self.mail.send(from, Message::Subscribed { key, channel });
-        self.feed(serial, Input::Viewers { shard: from, count, waiting });
+        self.feed(serial, Input::Attached { shard: from, count, waiting });
     }
 
     pub(crate) fn feed(&mut self, serial: u64, input: Input) {

@@ -62,12 +62,22 @@ pub(super) struct Forced {
 }
 
 impl Session {
+    pub(super) fn on_attached(&mut self, shard: ShardId, count: u32, waiting: u32, now: Instant) {
+        if !self.accepts_viewers() {
+            return;
+        }
+        self.audience.attach(shard, count, waiting, now);
+        if self.ending.is_some() {
+            self.revive(now);
+        }
+    }
+
     pub(super) fn on_viewers(&mut self, shard: ShardId, count: u32, waiting: u32, now: Instant) {
         if !self.accepts_viewers() {
             return;
         }
         self.audience.set(shard, count, waiting, now);
-        if self.ending.is_some() && count > 0 {
+        if self.ending.is_some() && !self.audience.is_empty() {
             self.revive(now);
         }
     }

@@ -91,8 +91,14 @@ pub enum Input {
         generation: Generation,
         outcome: Outcome,
     },
-    /// How many viewers a shard has of this stream, and how many of them have not started. The
-    /// first one who is there subscribes the shard; only `Idle` and `ShardLost` unsubscribe it.
+    /// A handle on the ring goes to this shard, for so many viewers that it told of: the shard is
+    /// subscribed until it says `Idle` to a younger question, or is lost.
+    Attached {
+        shard: ShardId,
+        count: u32,
+        waiting: u32,
+    },
+    /// How many viewers a subscribed shard has of this stream, and how many have not started.
     Viewers {
         shard: ShardId,
         count: u32,

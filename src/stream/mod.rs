@@ -241,6 +241,9 @@ impl Session {
                 self.on_stat_failed(generation, &failure, now);
             }
             Input::StopDone { generation, outcome } => self.on_stop_done(generation, outcome),
+            Input::Attached { shard, count, waiting } => {
+                self.on_attached(shard, count, waiting, now);
+            }
             Input::Viewers { shard, count, waiting } => {
                 self.on_viewers(shard, count, waiting, now);
             }

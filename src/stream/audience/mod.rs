@@ -1,9 +1,10 @@
 //! Who watches: viewers per shard, and the two-phase question that ends a stream.
 //!
-//! A shard is subscribed from its first viewer until it says `Idle`. The question goes to every
-//! subscribed shard under one generation; the stream may end when each of them has said `Idle` to
-//! exactly that generation. An `Idle` to an older question unsubscribes, and decides nothing: the
-//! answer to the newer one is still to come.
+//! A shard is subscribed from the handle that was sent to it until it says `Idle`. The question
+//! goes to every subscribed shard under one generation; the stream may end when each of them has
+//! said `Idle` to exactly that generation. An `Idle` to an older question decides nothing: the
+//! answer to the newer one is still to come. And it unsubscribes only if the question is younger
+//! than the shard's handle: a shard may let one handle go while the next one is on its way.
 //!
 //! Invariants: a shard that is not subscribed has no viewers; waiting <= count; only subscribed
 //! shards are asked.
@@ -79,6 +80,9 @@ pub(super) enum Verdict {
 pub(super) struct Audience {
     counts: [Count; SHARDS_MAX],
     subscribed: ShardSet,
+    /// The newest question when each shard got its handle.
+    attached_at: [Generation; SHARDS_MAX],
+    asked_last: Generation,
     closing: Option<Closing>,
     /// Since when there has been no viewer; meaningless while there is one.
     empty_since: Instant,
@@ -89,6 +93,8 @@ impl Audience {
         Self {
             counts: [Count::default(); SHARDS_MAX],
             subscribed: ShardSet::EMPTY,
+            attached_at: [Generation::default(); SHARDS_MAX],
+            asked_last: Generation::default(),
             closing: None,
             empty_since: now,
         }
@@ -118,14 +124,26 @@ impl Audience {
         !self.subscribed.is_empty()
     }
 
+    /// A handle goes to this shard, for so many viewers that it told of. Calls the question off,
+    /// whether they are still there or not: the handle must be let go first.
+    pub(super) fn attach(&mut self, shard: ShardId, viewers: u32, waiting: u32, now: Instant) {
+        self.subscribed.insert(shard);
+        self.attached_at[usize::from(shard.0)] = self.asked_last;
+        self.closing = None;
+        if self.is_empty() {
+            self.empty_since = now;
+        }
+        let known = self.counts[usize::from(shard.0)];
+        self.set(shard, viewers.max(known.viewers), waiting.max(known.waiting), now);
+    }
+
     pub(super) fn set(&mut self, shard: ShardId, viewers: u32, waiting: u32, now: Instant) {
         debug_assert!(waiting <= viewers, "{waiting} of {viewers} viewers wait");
-        if viewers == 0 && !self.subscribed.contains(shard) {
+        if !self.subscribed.contains(shard) {
             // Said before its `Idle`, heard after it: there is no handle that could be let go.
             return;
         }
         let was_empty = self.is_empty();
-        self.subscribed.insert(shard);
         self.counts[usize::from(shard.0)] = Count { viewers, waiting: waiting.min(viewers) };
         if !was_empty && self.is_empty() {
             self.empty_since = now;
@@ -146,6 +164,7 @@ impl Audience {
     /// closed already.
     pub(super) fn ask(&mut self, generation: Generation) -> Option<ShardSet> {
         self.closing = None;
+        self.asked_last = generation;
         if self.subscribed.is_empty() {
             return None;
         }
@@ -154,7 +173,9 @@ impl Audience {
     }
 
     pub(super) fn idle(&mut self, shard: ShardId, generation: Generation, now: Instant) -> Verdict {
-        self.unsubscribe(shard, now);
+        if generation > self.attached_at[usize::from(shard.0)] {
+            self.unsubscribe(shard, now);
+        }
         match self.closing {
             Some(closing) if closing.generation == generation => self.settle(shard),
             Some(_) | None => Verdict::Open,

@@ -16,8 +16,8 @@ fn at(s: u64) -> Instant {
 
 fn watched() -> Audience {
     let mut audience = Audience::new(at(0));
-    audience.set(A, 2, 1, at(0));
-    audience.set(B, 1, 1, at(0));
+    audience.attach(A, 2, 1, at(0));
+    audience.attach(B, 1, 1, at(0));
     audience
 }
 
@@ -62,14 +62,43 @@ fn an_idle_to_an_older_question_decides_nothing() {
 }
 
 #[test]
-fn nobody_on_a_shard_that_has_let_go_subscribes_nobody() {
+fn a_count_of_a_shard_that_has_let_go_subscribes_nobody() {
     let mut audience = watched();
     audience.dismiss(at(1));
     audience.ask(Generation(1));
     audience.idle(A, Generation(1), at(1));
-    audience.set(A, 0, 0, at(1));
+    audience.set(A, 1, 0, at(1));
     assert_eq!(audience.idle(B, Generation(1), at(1)), Verdict::Closed);
     assert!(!audience.has_subscribers());
+}
+
+#[test]
+fn a_handle_that_is_on_its_way_outlives_the_idle_of_the_one_before() {
+    let mut audience = watched();
+    audience.dismiss(at(1));
+    audience.ask(Generation(1));
+    audience.idle(B, Generation(1), at(1));
+    // Somebody comes on A, whose answer to the question is on its way.
+    audience.attach(A, 1, 1, at(2));
+    assert!(!audience.is_closing());
+    assert_eq!(audience.idle(A, Generation(1), at(2)), Verdict::Open);
+    assert_eq!(audience.viewers(), 1);
+    // And leaves before the handle arrives.
+    audience.set(A, 0, 0, at(3));
+    assert_eq!(audience.ask(Generation(2)).map(ShardSet::len), Some(1), "A has a handle");
+    assert_eq!(audience.idle(A, Generation(2), at(4)), Verdict::Closed);
+}
+
+#[test]
+fn a_handle_for_nobody_calls_the_question_off() {
+    let mut audience = watched();
+    audience.dismiss(at(1));
+    audience.ask(Generation(1));
+    audience.idle(A, Generation(1), at(1));
+    audience.attach(A, 0, 0, at(9));
+    assert!(!audience.is_closing());
+    assert_eq!(audience.empty_since(), at(9));
+    audience.check_invariants();
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn grace_is_counted_from_the_first_packet_at_the_earliest() {
 fn a_busy_shard_calls_the_end_off() {
     let mut script = Script::new();
     script.reach_active(A);
-    script.feed(Input::Viewers { shard: THERE, count: 1, waiting: 1 });
+    script.feed(Input::Attached { shard: THERE, count: 1, waiting: 1 });
     script.leave();
     script.feed(Input::Viewers { shard: THERE, count: 0, waiting: 0 });
     script.pass_ms(5_000);
@@ -92,7 +92,7 @@ fn a_busy_shard_calls_the_end_off() {
 fn a_viewer_between_question_and_answer_calls_the_end_off() {
     let mut script = Script::new();
     let (_, play) = script.reach_active(A);
-    script.feed(Input::Viewers { shard: THERE, count: 1, waiting: 0 });
+    script.feed(Input::Attached { shard: THERE, count: 1, waiting: 0 });
     script.feed(Input::Viewers { shard: THERE, count: 0, waiting: 0 });
     script.leave().pass_ms(5_000);
     let close_generation = script.may_close();
@@ -229,7 +229,7 @@ fn a_busy_shard_is_told_again_when_the_end_is_forced() {
 fn a_lost_shard_counts_as_idle() {
     let mut script = Script::new();
     let (attempt, _) = script.reach_active(A);
-    script.feed(Input::Viewers { shard: THERE, count: 3, waiting: 0 });
+    script.feed(Input::Attached { shard: THERE, count: 3, waiting: 0 });
     script.leave();
     script.feed(Input::ShardLost { shard: THERE });
     assert_eq!(script.session.viewers(), 0);

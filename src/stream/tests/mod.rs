@@ -72,7 +72,7 @@ impl Script {
         let setup = Setup { infohash: infohash(1), target, seed: 7, settings };
         let mut script =
             Self { session: Session::new(setup, now), now, outputs: Vec::new(), reservation: 0 };
-        script.feed(Input::Viewers { shard: HERE, count: 1, waiting: 1 });
+        script.feed(Input::Attached { shard: HERE, count: 1, waiting: 1 });
         script
     }
 
@@ -219,7 +219,7 @@ impl Script {
     }
 
     fn come(&mut self) -> &mut Self {
-        self.feed(Input::Viewers { shard: HERE, count: 1, waiting: 1 })
+        self.feed(Input::Attached { shard: HERE, count: 1, waiting: 1 })
     }
 
     fn idle(&mut self) -> &mut Self {
