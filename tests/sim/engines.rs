@@ -270,6 +270,10 @@ impl World {
             let input = Input::BodyEnded { generation, failure: Failure::Cut };
             return self.answer(id, input, 20_000);
         }
+        if !is_paused && !self.has_room(id) {
+            self.pause(id);
+            return self.after(Duration::from_millis(200), event);
+        }
         if is_paused {
             return self.after(Duration::from_millis(200), event);
         }
@@ -277,25 +281,20 @@ impl World {
             return self.after(Duration::from_secs(10 + generation.0 as u64 % 30), event);
         }
         if !has_head {
-            play.has_head = true;
+            self.has_head(id, generation);
             self.feed(id, Input::PlayHead { generation });
         }
-        self.piece(id, generation);
+        self.ingest(id, generation);
         if self.prng.chance(faults.body_paused) {
             self.pause(id);
         }
         self.after_us(100_000, 2_500_000, event);
     }
 
-    fn piece(&mut self, id: StreamId, generation: Generation) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        let Some(play) = stream.plays.get_mut(&generation) else { return };
-        play.pieces += 1;
-        let is_access = play.pieces == 2;
-        self.feed(id, Input::Bytes { generation, n: 188 * 100 });
-        if is_access {
-            self.feed(id, Input::AccessPoint { generation });
-            self.play_begins(id);
+    fn has_head(&mut self, id: StreamId, generation: Generation) {
+        let play = self.streams.get_mut(&id).and_then(|stream| stream.plays.get_mut(&generation));
+        if let Some(play) = play {
+            play.has_head = true;
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a key's home shard does: resolve, find, claim; and what shard 0 does besides: the pool.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringcast::base::ids::EngineId;
@@ -17,6 +19,7 @@ use ringcast::registry::resolver;
 use ringcast::registry::resolver::QueryId;
 use ringcast::registry::resolver::QueryReply;
 use ringcast::registry::resolver::Resolution;
+use ringcast::ring::Ring;
 use ringcast::stream::Answer;
 use ringcast::stream::CloseReason;
 use ringcast::stream::Code;
@@ -57,6 +60,16 @@ pub(crate) struct ClaimQuery {
     pub(crate) opened: Opened,
 }
 
+/// A ring, in a message.
+#[derive(Clone)]
+pub(crate) struct RingHandle(pub(crate) Arc<Ring>);
+
+impl fmt::Debug for RingHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ring at {}", self.0.head())
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Mail {
     Resolve { visit: Visit, target: Target },
@@ -64,10 +77,10 @@ pub(crate) enum Mail {
     Resolved { visit: Visit, resolution: Resolution },
     Subscribe { visit: Visit, key: Target, hops: u32 },
     Join { visit: Visit, key: Target, hops: u32 },
-    Attached { visit: Visit, stream: StreamId, key: Target, is_playing: bool },
+    Attached { visit: Visit, stream: StreamId, key: Target, ring: RingHandle },
     Rejected { visit: Visit, answer: Answer },
     Counts { from: ShardId, stream: StreamId, count: u32, waiting: u32 },
-    Playing { stream: StreamId },
+    Evict { stream: StreamId, below: u64 },
     WaitAnswer { stream: StreamId, answer: Answer },
     Refuse { stream: StreamId, answer: Answer },
     CloseViewers { stream: StreamId, reason: CloseReason },
@@ -122,14 +135,14 @@ impl World {
             Mail::Resolved { visit, resolution } => self.resolved(visit, resolution),
             Mail::Subscribe { visit, key, hops } => self.subscribe(to, visit, key, hops),
             Mail::Join { visit, key, hops } => self.join(to, visit, key, hops),
-            Mail::Attached { visit, stream, key, is_playing } => {
-                self.attached(to, visit, stream, key, is_playing);
+            Mail::Attached { visit, stream, key, ring } => {
+                self.attached(to, visit, stream, key, ring);
             }
             Mail::Rejected { visit, answer } => self.rejected(visit, answer),
             Mail::Counts { from, stream, count, waiting } => {
                 self.counted(stream, from, count, waiting);
             }
-            Mail::Playing { stream } => self.playing(to, stream),
+            Mail::Evict { stream, below } => self.evict(to, stream, below),
             Mail::WaitAnswer { stream, answer } => {
                 if let Some(sub) = self.shards[usize::from(to.0)].subs.get_mut(&stream) {
                     sub.wait_answer = Some(answer);

@@ -12,8 +12,11 @@ mod engines;
 mod homes;
 mod host;
 mod ledger;
+mod media;
+mod orders;
 mod people;
 mod plan;
+mod sockets;
 mod world;
 
 use std::panic::AssertUnwindSafe;
@@ -27,7 +30,11 @@ const SEEDS: u64 = 256;
 fn run(seed: u64, is_traced: bool) -> Totals {
     let mut world = World::new(seed, is_traced);
     world.run();
-    world.totals()
+    let totals = world.totals();
+    drop(world);
+    let arena = media::arena();
+    assert_eq!(arena.slabs_free(), arena.slabs_total(), "memory is held for nobody");
+    totals
 }
 
 #[test]

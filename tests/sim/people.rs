@@ -11,20 +11,27 @@ use ringcast::base::time::Instant;
 use ringcast::registry::resolver::Resolution;
 use ringcast::stream::Answer;
 use ringcast::stream::CloseReason;
+use ringcast::viewer;
 
 use crate::homes::Mail;
+use crate::homes::RingHandle;
 use crate::homes::Visit;
+use crate::sockets::Cause;
+use crate::sockets::Feed;
 use crate::world::Event;
 use crate::world::StreamId;
 use crate::world::World;
+
+/// After the end of a stream a slow viewer is cut.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// One shard's handle on a stream.
 pub(crate) struct Sub {
     key: Target,
     /// Everybody was answered or closed: newcomers ask anew.
     is_dead: bool,
-    is_playing: bool,
     pub(crate) wait_answer: Option<Answer>,
+    pub(crate) feed: Feed,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -120,7 +127,9 @@ impl World {
                 let visit = Visit { person, visit };
                 self.mail(from, home, Mail::CancelResolve { visit });
             }
-            Place::Waiting(stream) | Place::Started(stream) => self.count(from, stream),
+            Place::Waiting(stream) | Place::Started(stream) => {
+                self.unseat(person, stream);
+            }
             Place::Subscribing | Place::Away => {}
         }
         self.maybe_return(person);
@@ -162,14 +171,8 @@ impl World {
         let shard = self.people[person].shard;
         let subs = &self.shards[usize::from(shard.0)].subs;
         let known = subs.iter().find(|(_, sub)| sub.key == key && !sub.is_dead);
-        if let Some((stream, sub)) = known {
-            let (stream, is_playing) = (*stream, sub.is_playing);
-            self.people[person].place = Place::Waiting(stream);
-            self.count(shard, stream);
-            if is_playing {
-                self.start_waiting(shard, stream);
-            }
-            return;
+        if let Some(stream) = known.map(|(stream, _)| *stream) {
+            return self.seat(person, stream);
         }
         self.people[person].place = Place::Subscribing;
         let visit = Visit { person, visit: self.people[person].visit };
@@ -183,22 +186,63 @@ impl World {
         visit: Visit,
         stream: StreamId,
         key: Target,
-        is_playing: bool,
+        ring: RingHandle,
     ) {
-        let sub = Sub { key, is_dead: false, is_playing, wait_answer: None };
-        let known = self.shards[usize::from(here.0)].subs.entry(stream).or_insert(sub);
-        known.is_dead = false;
-        known.is_playing |= is_playing;
-        let is_playing = known.is_playing;
+        let subs = &mut self.shards[usize::from(here.0)].subs;
+        let sub = subs.entry(stream).or_insert_with(|| {
+            let feed = Feed::new(ring.0, here);
+            Sub { key, is_dead: false, wait_answer: None, feed }
+        });
+        sub.is_dead = false;
         if let Some(person) = self.on_visit(visit)
             && self.people[person].place == Place::Subscribing
         {
-            self.people[person].place = Place::Waiting(stream);
+            return self.seat(person, stream);
         }
         self.count(here, stream);
-        if is_playing {
-            self.start_waiting(here, stream);
-        }
+    }
+
+    /// Gives a person a place at a stream that this shard has a handle on.
+    fn seat(&mut self, person: usize, stream: StreamId) {
+        let at = &mut self.people[person];
+        at.place = Place::Waiting(stream);
+        let visit = Visit { person, visit: at.visit };
+        let shard = at.shard;
+        let sub = self.shards[usize::from(shard.0)].subs.get_mut(&stream);
+        sub.expect("a handle").feed.seat(visit, self.now);
+        self.count(shard, stream);
+        self.after(Duration::ZERO, Event::Turn { shard, stream, cause: Cause::Bell });
+    }
+
+    fn unseat(&mut self, person: usize, stream: StreamId) {
+        let shard = self.people[person].shard;
+        let sub = self.shards[usize::from(shard.0)].subs.get_mut(&stream);
+        self.counts.skips += sub.expect("a seat has a handle").feed.leave(person);
+        self.count(shard, stream);
+    }
+
+    /// The first bytes have gone out.
+    pub(crate) fn starts(&mut self, person: usize, stream: StreamId) {
+        self.trace(|| format!("person {person} starts on {stream:?}"));
+        assert_eq!(self.people[person].place, Place::Waiting(stream));
+        self.people[person].place = Place::Started(stream);
+        self.counts.started += 1;
+        self.count(self.people[person].shard, stream);
+    }
+
+    /// The shard ends the connection.
+    pub(crate) fn is_closed(
+        &mut self,
+        person: usize,
+        stream: StreamId,
+        reason: viewer::CloseReason,
+    ) {
+        self.trace(|| format!("person {person} is closed: {reason:?}"));
+        self.people[person].place = Place::Away;
+        self.counts.closed += 1;
+        self.counts.slow += u64::from(reason == viewer::CloseReason::Slow);
+        self.unseat(person, stream);
+        self.maybe_return(person);
     }
 
     /// The owner is told at the end of the turn: what happens in between is one message, and
@@ -218,58 +262,59 @@ impl World {
         self.mail(here, host, Mail::Counts { from: here, stream, count, waiting });
     }
 
-    pub(crate) fn playing(&mut self, here: ShardId, stream: StreamId) {
-        if let Some(sub) = self.shards[usize::from(here.0)].subs.get_mut(&stream) {
-            sub.is_playing = true;
-            self.start_waiting(here, stream);
-        }
-    }
-
-    fn start_waiting(&mut self, here: ShardId, stream: StreamId) {
-        for person in self.waiting_on(here, stream) {
-            self.trace(|| format!("person {person} starts on {stream:?}"));
-            self.people[person].place = Place::Started(stream);
-            self.counts.started += 1;
-        }
-        self.count(here, stream);
-    }
-
     fn waiting_on(&self, here: ShardId, stream: StreamId) -> Vec<usize> {
         let is_there = |p: &Person| p.shard == here && p.place == Place::Waiting(stream);
         (0..self.people.len()).filter(|person| is_there(&self.people[*person])).collect()
     }
 
-    pub(crate) fn refuse(&mut self, here: ShardId, stream: StreamId, answer: &Answer) {
-        for person in self.waiting_on(here, stream) {
-            self.send_away(person, answer);
-        }
+    /// Newcomers ask anew.
+    fn is_dead(&mut self, here: ShardId, stream: StreamId) {
         if let Some(sub) = self.shards[usize::from(here.0)].subs.get_mut(&stream) {
             sub.is_dead = true;
         }
         self.count(here, stream);
     }
 
+    pub(crate) fn refuse(&mut self, here: ShardId, stream: StreamId, answer: &Answer) {
+        for person in self.waiting_on(here, stream) {
+            self.unseat(person, stream);
+            self.send_away(person, answer);
+        }
+        self.is_dead(here, stream);
+    }
+
+    /// Who has everything is closed in the next turns, who is slow a little later.
     pub(crate) fn close_viewers(&mut self, here: ShardId, stream: StreamId, reason: CloseReason) {
+        self.is_dead(here, stream);
+        let reason = match reason {
+            CloseReason::EngineGone => viewer::CloseReason::EngineGone,
+            CloseReason::Unstable => viewer::CloseReason::Unstable,
+            CloseReason::Contended => viewer::CloseReason::Contended,
+            CloseReason::TakenOver => viewer::CloseReason::TakenOver,
+            CloseReason::Kicked => viewer::CloseReason::Kicked,
+            CloseReason::Drain => viewer::CloseReason::Drain,
+            CloseReason::Error => viewer::CloseReason::Error,
+        };
+        if let Some(sub) = self.shards[usize::from(here.0)].subs.get_mut(&stream) {
+            sub.feed.end_with(reason);
+            self.after(Duration::ZERO, Event::Turn { shard: here, stream, cause: Cause::Bell });
+            self.after(CLOSE_WITHIN, Event::Abort { shard: here, stream, reason });
+        }
+    }
+
+    pub(crate) fn abort(&mut self, here: ShardId, stream: StreamId, reason: viewer::CloseReason) {
         for person in 0..self.people.len() {
-            let at = &mut self.people[person];
+            let at = &self.people[person];
             if at.shard == here && at.place == Place::Started(stream) {
-                at.place = Place::Away;
-                self.counts.closed += 1;
-                self.trace(|| format!("person {person} is closed: {reason:?}"));
-                self.maybe_return(person);
+                self.is_closed(person, stream, reason);
             }
         }
-        if let Some(sub) = self.shards[usize::from(here.0)].subs.get_mut(&stream) {
-            sub.is_dead = true;
-        }
-        self.count(here, stream);
     }
 
     pub(crate) fn move_viewers(&mut self, here: ShardId, stream: StreamId, infohash: Infohash) {
-        if let Some(sub) = self.shards[usize::from(here.0)].subs.get_mut(&stream) {
-            sub.is_dead = true;
-        }
+        self.is_dead(here, stream);
         for person in self.waiting_on(here, stream) {
+            self.unseat(person, stream);
             self.subscribe_person(person, Target::Infohash(infohash));
         }
     }
@@ -280,10 +325,10 @@ impl World {
         stream: StreamId,
         close_generation: Generation,
     ) {
-        let is_idle =
-            !self.people.iter().any(|person| person.shard == here && person.watches(stream));
+        let subs = &mut self.shards[usize::from(here.0)].subs;
+        let is_idle = subs.get(&stream).is_none_or(|sub| sub.feed.is_empty());
         if is_idle {
-            self.shards[usize::from(here.0)].subs.remove(&stream);
+            subs.remove(&stream);
         }
         let Some(host) = self.streams.get(&stream).map(|stream| stream.host) else { return };
         let from = here;
@@ -330,9 +375,11 @@ impl World {
         let sub = self.shards[usize::from(shard.0)].subs.get(&stream);
         let answer = sub.and_then(|sub| sub.wait_answer.clone());
         match answer {
-            Some(answer) => self.send_away(person, &answer),
-            None => return self.leave(person, visit),
+            Some(answer) => {
+                self.unseat(person, stream);
+                self.send_away(person, &answer);
+            }
+            None => self.leave(person, visit),
         }
-        self.count(shard, stream);
     }
 }

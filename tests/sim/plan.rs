@@ -5,7 +5,10 @@ use std::time::Duration;
 use ringcast::base::ids::Infohash;
 use ringcast::base::ids::Target;
 use ringcast::base::prng::Prng;
+use ringcast::base::sizes::PACKET_BYTES;
 use ringcast::stream::Settings;
+
+use crate::media::PIECE_FRAMES_MAX;
 
 /// Probabilities in thousandths of the moment that they are about.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub(crate) struct Faults {
     pub(crate) kicked: u64,
     /// A viewer, while the shards are asked whether the stream may end.
     pub(crate) comes_in_between: u64,
+    /// Of each operation on a viewer's socket: it takes nothing for a while.
+    pub(crate) socket_blocks: u64,
     /// While another stream's claim is being answered.
     pub(crate) kicked_in_between: u64,
 }
@@ -76,6 +81,7 @@ impl Faults {
             taken_over: often(10),
             kicked: often(5),
             comes_in_between: often(500),
+            socket_blocks: often(150),
             kicked_in_between: often(300),
         }
     }
@@ -104,6 +110,8 @@ pub(crate) struct Plan {
     pub(crate) horizon: Duration,
     pub(crate) drains: bool,
     pub(crate) mail_delay_us_max: u64,
+    /// Of each frame: the bitrate.
+    pub(crate) video_packets: u64,
 }
 
 impl Plan {
@@ -129,6 +137,8 @@ impl Plan {
             horizon: Duration::from_secs(30 + prng.below(120)),
             drains: prng.chance(200),
             mail_delay_us_max: 1 + prng.below(100_000),
+            // In some worlds the ring holds seconds, and whoever waits is overtaken.
+            video_packets: if prng.chance(200) { 60 } else { 2 },
         }
     }
 
@@ -158,6 +168,11 @@ impl Plan {
             + faults.kicked
             + faults.kicked_in_between;
         any == 0 && self.streams_per_engine_max == 0
+    }
+
+    /// Of a piece, so that room for it can be asked for before it is read.
+    pub(crate) fn piece_bytes_max(&self) -> usize {
+        (self.video_packets as usize + 2) * PACKET_BYTES * PIECE_FRAMES_MAX as usize
     }
 
     /// What a person asks for: a channel by its infohash, by a content id, or by a value that

@@ -19,16 +19,21 @@ use ringcast::registry::directory::DirectoryConfig;
 use ringcast::registry::resolver;
 use ringcast::registry::resolver::Resolver;
 use ringcast::registry::resolver::ResolverConfig;
+use ringcast::ring::SlabCache;
 use ringcast::stream::Input;
+use ringcast::viewer::CloseReason;
 
 use crate::engines::EngineEvent;
 use crate::engines::FakeEngine;
 use crate::homes::Mail;
 use crate::host::Stream;
 use crate::ledger::Ledger;
+use crate::media;
+use crate::media::Log;
 use crate::people::Person;
 use crate::people::Sub;
 use crate::plan::Plan;
+use crate::sockets::Cause;
 
 /// A world that is not quiet by then never will be.
 const QUIET_WITHIN: Duration = Duration::from_secs(400);
@@ -77,6 +82,16 @@ pub(crate) enum Event {
     Kick {
         stream: StreamId,
     },
+    Turn {
+        shard: ShardId,
+        stream: StreamId,
+        cause: Cause,
+    },
+    Abort {
+        shard: ShardId,
+        stream: StreamId,
+        reason: CloseReason,
+    },
     Count {
         shard: ShardId,
         stream: StreamId,
@@ -109,6 +124,8 @@ pub(crate) struct Totals {
     pub(crate) revived: u64,
     pub(crate) failovers: u64,
     pub(crate) busy: u64,
+    pub(crate) skips: u64,
+    pub(crate) slow: u64,
 }
 
 impl Totals {
@@ -129,6 +146,8 @@ impl Totals {
         self.revived += other.revived;
         self.failovers += other.failovers;
         self.busy += other.busy;
+        self.skips += other.skips;
+        self.slow += other.slow;
     }
 
     pub(crate) fn assert_something_happened(&self) {
@@ -147,6 +166,7 @@ impl Totals {
             self.revived,
             self.failovers,
             self.busy,
+            self.skips,
         ];
         assert!(each.iter().all(|count| *count > 0), "a sweep without one of these: {self:?}");
     }
@@ -163,6 +183,10 @@ pub(crate) struct World {
     pub(crate) pool: Pool,
     pub(crate) engines: Vec<FakeEngine>,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
+    /// What went into each ring.
+    pub(crate) logs: BTreeMap<StreamId, Log>,
+    /// One for each shard.
+    pub(crate) caches: Vec<SlabCache>,
     pub(crate) stream_next: u32,
     /// Who asked the pool what: a number for each question.
     pub(crate) asks: BTreeMap<u64, crate::homes::Ask>,
@@ -193,13 +217,15 @@ impl World {
             pool: Pool::new(config),
             engines: (0..plan.engines).map(|_| FakeEngine::default()).collect(),
             people: Vec::new(),
-            plan,
             prng,
             queue: BTreeMap::new(),
             serial: 0,
             links: BTreeMap::new(),
             streams: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            caches: (0..plan.shards).map(|_| SlabCache::new(media::arena())).collect(),
             stream_next: 1,
+            plan,
             asks: BTreeMap::new(),
             ask_next: 1,
             ledger: Ledger::default(),
@@ -309,6 +335,8 @@ impl World {
             Event::Weather => self.weather(),
             Event::Resume { stream } => self.resume(stream),
             Event::Count { shard, stream } => self.tell_count(shard, stream),
+            Event::Turn { shard, stream, cause } => self.turn(shard, stream, cause),
+            Event::Abort { shard, stream, reason } => self.abort(shard, stream, reason),
             Event::Kick { stream } => self.kick(stream),
             Event::Horizon => self.horizon(),
         }

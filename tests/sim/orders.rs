@@ -1,0 +1,273 @@
+//! A session's orders, carried out: to the pool, the engine, the other shards, the homes.
+
+use crate::engines::EngineEvent;
+use crate::engines::Sid;
+use crate::homes::Ask;
+use crate::homes::ClaimQuery;
+use crate::homes::Mail;
+use crate::host::Play;
+use crate::host::Stream;
+use crate::media::Source;
+use crate::people::Person;
+use crate::world::Event;
+use crate::world::StreamId;
+use crate::world::World;
+use ringcast::base::ids::EngineId;
+use ringcast::base::ids::Generation;
+use ringcast::base::ids::Infohash;
+use ringcast::base::ids::ShardId;
+use ringcast::base::ids::Target;
+use ringcast::engine::pool;
+use ringcast::stream::Outcome;
+use ringcast::stream::Output;
+use ringcast::stream::State;
+use std::collections::BTreeSet;
+
+impl World {
+    pub(crate) fn drain(&mut self, id: StreamId) {
+        while let Some(stream) = self.streams.get_mut(&id) {
+            let Some(output) = stream.session.poll_output() else { break };
+            self.carry_out(id, output);
+        }
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.session.check_invariants();
+        let host = stream.host;
+        if std::mem::take(&mut stream.has_stopped) {
+            self.check_stop(id);
+        }
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        for query in std::mem::take(&mut stream.claims) {
+            self.merge(host, query);
+        }
+    }
+    fn carry_out(&mut self, id: StreamId, output: Output) {
+        self.trace(|| format!("{id:?} -> {output:?}"));
+        let host = self.streams[&id].host;
+        match output {
+            Output::Select { generation, exclude, prefer } => {
+                self.select(id, generation, exclude, prefer);
+            }
+            Output::Release { reservation } => {
+                self.ledger.released(reservation);
+                self.mail(host, ShardId(0), Mail::ReleaseReservation { reservation });
+            }
+            Output::Open { generation, engine, target, .. } => {
+                self.engine_open(id, generation, engine, target);
+            }
+            Output::Claim { generation, engine, infohash } => {
+                self.claim_for(id, generation, engine, infohash);
+            }
+            Output::Play { generation, engine, path } => self.play(id, generation, engine, &path),
+            Output::CloseBody { generation } => {
+                let stream = self.streams.get_mut(&id).expect("it is carrying out");
+                assert!(stream.plays.remove(&generation).is_some(), "closed twice");
+            }
+            Output::PollStat { generation, engine, path } => {
+                let event = EngineEvent::Stat { stream: id, generation, sid: Sid::of(&path) };
+                self.ask_engine(engine, event);
+            }
+            Output::Stop { generation, engine, path, unless_replaced } => {
+                let asks = unless_replaced.is_some();
+                self.stop(id, generation, engine, &path, asks);
+            }
+            Output::SessionOver { generation, outcome, .. } => {
+                self.counts.superseded += u64::from(outcome == Outcome::Superseded);
+                self.counts.lost += u64::from(outcome == Outcome::Lost);
+                self.ledger.over(id, generation, outcome);
+            }
+            Output::SetActivityTimeout { generation, path, .. } => {
+                self.ledger.names(id, generation, Sid::of(&path));
+            }
+            Output::MarkOffline(_) => self.mark_keys(id, true),
+            Output::ClearOffline => self.mark_keys(id, false),
+            Output::Failover { .. } => self.counts.failovers += 1,
+            Output::LetGo => self.let_go(id),
+            Output::Ended => self.ended(id),
+            told @ (Output::Splice { .. }
+            | Output::State { .. }
+            | Output::WaitAnswer(_)
+            | Output::Refuse(_)
+            | Output::CloseViewers(_)
+            | Output::MoveViewers { .. }
+            | Output::MayClose { .. }
+            | Output::StartLog { .. }
+            | Output::FailLog { .. }
+            | Output::EngineTakenOver { .. }
+            | Output::Frozen(_)) => self.tell(id, told),
+        }
+    }
+    fn select(
+        &mut self,
+        id: StreamId,
+        generation: Generation,
+        exclude: Vec<EngineId>,
+        prefer: Option<EngineId>,
+    ) {
+        let stream = &self.streams[&id];
+        let host = stream.host;
+        let ask = Ask::Session { shard: host, stream: id, generation };
+        let select = pool::Select {
+            token: 0,
+            owner: host,
+            stream: Some(stream.session.infohash()),
+            need: pool::Need::Session,
+            exclude,
+            prefer,
+            prefer_not: None,
+            only: None,
+        };
+        self.mail(host, ShardId(0), Mail::Ask(ask, Box::new(select)));
+    }
+    fn claim_for(
+        &mut self,
+        id: StreamId,
+        generation: Generation,
+        engine: EngineId,
+        infohash: Infohash,
+    ) {
+        let Stream { host, session, .. } = &self.streams[&id];
+        let host = *host;
+        let query = ClaimQuery {
+            stream: id,
+            host,
+            generation,
+            infohash,
+            engine,
+            reservation: session.reservation().expect("it was opened under one"),
+            name: session.engine_name().expect("the engine has one").to_owned(),
+            opened: session.opened().expect("it was opened").clone(),
+        };
+        let home = self.home(&Target::Infohash(infohash));
+        self.mail(host, home, Mail::Claim(query));
+        self.disturb_claim(id);
+    }
+    /// What goes to the shards with viewers.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is for logs, API and mirror")]
+    fn tell(&mut self, id: StreamId, output: Output) {
+        let stream = self.streams.get_mut(&id).expect("it is carrying out");
+        let host = stream.host;
+        let all: Vec<ShardId> = stream.subscribed.iter().copied().collect();
+        let (to, mail) = match output {
+            Output::WaitAnswer(answer) => (all, Mail::WaitAnswer { stream: id, answer }),
+            Output::Refuse(answer) => {
+                stream.is_forced = true;
+                (all, Mail::Refuse { stream: id, answer })
+            }
+            Output::CloseViewers(reason) => {
+                stream.ingest.end();
+                (all, Mail::CloseViewers { stream: id, reason })
+            }
+            Output::Splice { .. } => {
+                stream.ingest.splice();
+                return;
+            }
+            Output::MoveViewers { infohash } => {
+                stream.is_forced = true;
+                (all, Mail::MoveViewers { stream: id, infohash })
+            }
+            Output::MayClose { close_generation, shards } => {
+                let asked: BTreeSet<ShardId> = shards.iter().collect();
+                let to = asked.into_iter().collect();
+                (to, Mail::MayClose { stream: id, close_generation })
+            }
+            _ => return,
+        };
+        for shard in to {
+            if matches!(mail, Mail::MayClose { .. }) {
+                self.disturb_close(id, shard);
+            }
+            self.mail(host, shard, mail.clone());
+        }
+    }
+    /// Somebody comes just while the shards are being asked, and the question takes its time.
+    fn disturb_close(&mut self, id: StreamId, shard: ShardId) {
+        let is_asked_for = !self.streams[&id].is_forced;
+        if !is_asked_for || !self.prng.chance(self.plan.faults.comes_in_between) {
+            return;
+        }
+        let is_free = |person: &Person| person.shard == shard && person.is_away();
+        let Some(person) = self.people.iter().position(is_free) else { return };
+        self.people[person].wish = self.streams[&id].keys.last().cloned();
+        let us_max = self.plan.mail_delay_us_max + 2;
+        self.after_us(0, us_max, Event::Come { person });
+        self.slow_down(self.streams[&id].host, shard, us_max);
+    }
+    /// An operator ends a stream just while its identity is being settled.
+    fn disturb_claim(&mut self, id: StreamId) {
+        if self.prng.chance(self.plan.faults.kicked_in_between) {
+            let us_max = self.plan.mail_delay_us_max * 2 + 2;
+            self.after_us(0, us_max, Event::Kick { stream: id });
+        }
+    }
+    fn mark_keys(&mut self, id: StreamId, is_offline: bool) {
+        let host = self.streams[&id].host;
+        for key in self.streams[&id].keys.clone() {
+            let home = self.home(&key);
+            self.mail(host, home, Mail::Mark { key, is_offline });
+        }
+    }
+    fn ended(&mut self, id: StreamId) {
+        self.let_go(id);
+        let mut stream = self.streams.remove(&id).expect("it is carrying out");
+        stream.ingest.close(&mut self.caches[usize::from(stream.host.0)]);
+        self.logs.remove(&id);
+    }
+
+    /// Nobody finds the stream any more; the next one may start.
+    fn let_go(&mut self, id: StreamId) {
+        let stream = self.streams.get_mut(&id).expect("it is carrying out");
+        assert!(stream.plays.is_empty(), "{id:?} lets go with a body open");
+        let host = stream.host;
+        let keys = std::mem::take(&mut stream.keys);
+        let held = std::mem::take(&mut stream.held);
+        let claims = std::mem::take(&mut stream.claims);
+        for key in keys {
+            let home = self.home(&key);
+            self.mail(host, home, Mail::ReleaseKey { key, host });
+        }
+        // Behind the release, so that they find the key free.
+        for (visit, key) in held {
+            let home = self.home(&key);
+            self.mail(host, home, Mail::Subscribe { visit, key, hops: 0 });
+        }
+        for query in claims {
+            let home = self.home(&Target::Infohash(query.infohash));
+            self.mail(host, home, Mail::Claim(query));
+        }
+    }
+
+    fn play(&mut self, id: StreamId, generation: Generation, engine: EngineId, path: &str) {
+        let sid = Sid::of(path);
+        self.check_single_player(id, sid);
+        let stream = self.streams.get_mut(&id).expect("it is carrying out");
+        let source = Source::new(sid, self.plan.video_packets);
+        let play = Play { sid, engine, has_head: false, has_access: false, source };
+        stream.plays.insert(generation, play);
+        self.ask_engine(engine, EngineEvent::Play { stream: id, generation, sid });
+    }
+    fn stop(
+        &mut self,
+        id: StreamId,
+        generation: Generation,
+        engine: EngineId,
+        path: &str,
+        asks: bool,
+    ) {
+        let sid = Sid::of(path);
+        self.counts.stops += 1;
+        self.ledger.names(id, generation, sid);
+        self.ledger.stopped(sid);
+        self.streams.get_mut(&id).expect("it is carrying out").has_stopped = true;
+        self.stop_engine(engine, EngineEvent::Stop { stream: id, generation, sid, asks });
+    }
+
+    /// Nobody watches what is stopped, unless everybody was told.
+    fn check_stop(&self, id: StreamId) {
+        let stream = &self.streams[&id];
+        let is_ending = stream.session.state() == State::Draining;
+        if is_ending && !stream.is_forced {
+            let watching = self.people.iter().filter(|p| p.watches(id)).count();
+            assert_eq!(watching, 0, "{id:?} is stopped under its viewers");
+        }
+    }
+}
