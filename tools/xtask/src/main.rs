@@ -1,2 +1,47 @@
-//! cargo xtask.
-fn main() {}
+//! `cargo xtask`: the project's own commands.
+//!
+//! `test` is the whole truth about a tree: packages, format, lints, tests, the ring's memory
+//! model. It stops at the first step that fails and names it. What cannot be run on a machine is
+//! printed as NOT RUN, with the command that would change that; nothing is skipped in silence.
+
+#![expect(clippy::print_stdout, reason = "a command-line tool speaks on stdout")]
+
+mod cargo;
+mod packages;
+mod runner;
+mod steps;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask test [--deep] | docs | static
+
+  test      install what the tests need, then format, lints and tests (under 25 minutes, two cores)
+  --deep    also what takes long: the memory model without a bound, miri, 100 000 seeds, soak
+  docs      write the generated pages again (docs/SETTINGS.md, docs/help.txt, README's table)
+  static    build the static musl binary for the container";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["test"] => steps::test(false),
+        ["test", "--deep"] => steps::test(true),
+        ["docs"] => steps::docs(),
+        ["static"] => steps::static_binary(),
+        [] | ["help" | "-h" | "--help"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("xtask: unknown command `{}`\n{USAGE}", words.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(step) => {
+            eprintln!("xtask: {step}");
+            ExitCode::FAILURE
+        }
+    }
+}

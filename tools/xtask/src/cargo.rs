@@ -1,0 +1,87 @@
+//! Where the tree is, and cargo started in it.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
+
+/// Raises the soft limit of open files to the hard one for the command that follows: the tests
+/// open thousands of sockets.
+const WITH_FILES: &str = r#"
+hard=$(ulimit -Hn)
+case $hard in unlimited) hard=1048576 ;; esac
+if [ "$hard" -gt 1048576 ]; then hard=1048576; fi
+ulimit -Sn "$hard"
+exec "$@""#;
+
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("tools/xtask stands two folders below the root").into()
+}
+
+pub(crate) fn cargo() -> Command {
+    tidy_up(Command::new(program()))
+}
+
+pub(crate) fn cargo_nightly() -> Command {
+    let mut command = Command::new("cargo");
+    command.arg("+nightly");
+    tidy_up(command)
+}
+
+/// A program with as many files as it may have.
+pub(crate) fn with_files(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", WITH_FILES, "sh"]).arg(program);
+    tidy_up(command)
+}
+
+pub(crate) fn cargo_test() -> Command {
+    let mut command = with_files(program());
+    command.arg("test");
+    command
+}
+
+fn program() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn tidy_up(mut command: Command) -> Command {
+    command.current_dir(root()).stdin(Stdio::null());
+    if std::env::var_os("CI").is_some() {
+        // Nothing is built twice there, so what makes a second build fast is only work.
+        command.env("CARGO_INCREMENTAL", "0");
+    }
+    command
+}
+
+/// The names of the test targets of the workspace, as cargo finds them: `NAME.rs` and
+/// `NAME/main.rs` in a `tests` folder.
+pub(crate) fn test_targets() -> Vec<String> {
+    let mut names = Vec::new();
+    let tools = fs::read_dir(root().join("tools")).into_iter().flatten().flatten();
+    let mut packages: Vec<PathBuf> = tools.map(|entry| entry.path()).collect();
+    packages.push(root());
+    for package in packages {
+        for entry in fs::read_dir(package.join("tests")).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let file = path.extension().is_some_and(|end| end == "rs");
+            if let (true, Some(stem)) = (file || path.join("main.rs").exists(), path.file_stem()) {
+                names.push(stem.to_string_lossy().into_owned());
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+pub(crate) fn target_installed(target: &str) -> bool {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output();
+    sysroot.is_ok_and(|out| {
+        let path = String::from_utf8_lossy(&out.stdout);
+        Path::new(path.trim()).join("lib/rustlib").join(target).exists()
+    })
+}
