@@ -156,10 +156,7 @@ fn the_help_page_is_the_recorded_one() {
         std::fs::write(path, &page).unwrap();
     }
     let recorded = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        recorded == page,
-        "docs/help.txt is not what --help says: UPDATE_DOCS=1 cargo test --lib the_help_page"
-    );
+    assert!(recorded == page, "docs/help.txt is not what --help says: cargo xtask docs");
 }
 
 #[test]

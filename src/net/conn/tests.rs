@@ -1,3 +1,5 @@
+//! A connection over real loopback sockets, under both drivers of the runtime.
+
 use std::cell::Cell;
 use std::future::Future;
 use std::future::poll_fn;

@@ -1,3 +1,5 @@
+//! The probe of this host: what a filter or a limit takes away is not promised.
+
 use std::os::fd::AsFd;
 
 use super::Features;

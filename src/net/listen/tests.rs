@@ -1,3 +1,5 @@
+//! Listeners and accepting, over real loopback sockets.
+
 use std::future::Future;
 use std::future::poll_fn;
 use std::io::ErrorKind;

@@ -1,3 +1,5 @@
+//! Socket options and the ways to end a connection, as the peer sees them.
+
 use std::io::Read;
 use std::io::Write;
 use std::os::fd::AsFd;
