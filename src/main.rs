@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Control-plane allocations of many threads; the way of a byte allocates nothing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     ringcast::app::main()
 }

@@ -11,6 +11,8 @@ use crate::stream::Answer;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Owner and number: never used again within a process.
@@ -23,6 +25,9 @@ pub(crate) struct ChannelId {
 pub(crate) struct Channel {
     pub(crate) id: ChannelId,
     pub(crate) ring: Arc<Ring>,
+    /// The longest gap between two reads from the engine in the last 60 s, in microseconds: how
+    /// far behind live a viewer must start to have something to play meanwhile. Read every turn.
+    read_gap_us: AtomicU64,
     facts: Mutex<Facts>,
 }
 
@@ -31,9 +36,6 @@ pub(crate) struct Facts {
     pub(crate) infohash: Infohash,
     /// What a viewer is told whose wait ends now.
     pub(crate) wait_answer: Option<Answer>,
-    /// The longest gap between two reads from the engine in the last 60 s: how far behind live a
-    /// viewer must start to have something to play meanwhile.
-    pub(crate) read_gap: Duration,
 }
 
 impl std::fmt::Debug for Channel {
@@ -44,8 +46,16 @@ impl std::fmt::Debug for Channel {
 
 impl Channel {
     pub(crate) fn new(id: ChannelId, ring: Arc<Ring>, infohash: Infohash) -> Self {
-        let facts = Facts { infohash, wait_answer: None, read_gap: Duration::ZERO };
-        Self { id, ring, facts: Mutex::new(facts) }
+        let facts = Mutex::new(Facts { infohash, wait_answer: None });
+        Self { id, ring, read_gap_us: AtomicU64::new(0), facts }
+    }
+
+    pub(crate) fn read_gap(&self) -> Duration {
+        Duration::from_micros(self.read_gap_us.load(Relaxed))
+    }
+
+    pub(crate) fn set_read_gap(&self, gap: Duration) {
+        self.read_gap_us.store(gap.as_micros() as u64, Relaxed);
     }
 
     pub(crate) fn facts(&self) -> Facts {

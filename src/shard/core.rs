@@ -90,6 +90,9 @@ pub(crate) struct Core {
     pub(crate) scratch: Box<[u8]>,
     /// Bytes that go before or between ranges of a ring, built anew for each viewer.
     pub(crate) out: Vec<u8>,
+    /// What a turn found to do; kept so that a turn allocates nothing.
+    pub(crate) due_audiences: Vec<usize>,
+    pub(crate) due_sources: Vec<u64>,
     pub(crate) stats: Stats,
     pub(crate) draining: bool,
     /// Connections that are no viewers (yet): their head is read, or a page is written.
@@ -173,6 +176,8 @@ impl Core {
             gathers: BTreeMap::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             out: Vec::with_capacity(64 * 188 + 1_024),
+            due_audiences: Vec::new(),
+            due_sources: Vec::new(),
             stats: Stats::default(),
             draining: false,
             conversations: Slab::new(),

@@ -95,7 +95,13 @@ impl Core {
         let found = self.audiences.iter().find(|(_, audience)| {
             matches!(audience.stage, Stage::Resolving { token: mine } if mine == token)
         });
-        let Some((at, _)) = found else { return };
+        let Some((at, audience)) = found else { return };
+        if audience.counts().0 == 0 {
+            // Everybody left meanwhile: no engine is troubled for nobody.
+            self.audiences[at].over = true;
+            self.retire_detached();
+            return;
+        }
         let (key, open) = match resolution {
             Resolution::Infohash(infohash) => (Target::Infohash(infohash), asked),
             Resolution::Assumed { infohash, .. } => {
@@ -190,8 +196,10 @@ impl Core {
         if let Some(other) = self.audience_of(channel.id)
             && other != at
         {
-            // Another key of the same stream: one audience, one reader.
+            // Another key of the same stream, or a stream that goes on after it had refused
+            // those who waited: one audience, one reader.
             self.merge_audiences(at, other);
+            self.audiences[other].over = false;
             return;
         }
         let index = usize::from(self.me.0);
@@ -250,6 +258,7 @@ impl Core {
     }
 
     pub(crate) fn on_release(&mut self, key: &Target, from: ShardId) {
+        self.directory.probe_dropped(key);
         self.directory.release(key, from);
     }
 

@@ -237,6 +237,10 @@ impl Core {
                 self.stats.sent_bytes += *n as u64;
                 self.stats.copied_bytes += *n as u64;
                 if let Some(pinned) = &payload {
+                    if let Some(committed) = audience.commits.reached(pinned.end()) {
+                        let us = self.now.since(committed).as_micros() as u64;
+                        self.stats.latency.record(us);
+                    }
                     entry.viewer.ring_done(pinned, *n, self.now);
                     if *n < pinned.len() {
                         entry.viewer.blocked(self.now);
@@ -270,6 +274,8 @@ impl Core {
         self.shared.viewers_left(1);
         if audience.may_close.is_some() {
             self.answer_may_close(at);
+        } else if audience.over {
+            self.retire_detached();
         }
     }
 

@@ -20,6 +20,7 @@ pub mod mailbox;
 mod message;
 mod pool_desk;
 mod source;
+mod splice;
 mod stats;
 mod tell;
 mod tend;

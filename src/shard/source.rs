@@ -228,7 +228,8 @@ impl Core {
                 });
             }
             Output::Splice { .. } => {
-                self.sources.get_mut(&serial).expect("fed").ingest.splice();
+                let now = self.now;
+                self.sources.get_mut(&serial).expect("fed").ingest.splice(now);
             }
             Output::CloseBody { generation } => {
                 self.sources.get_mut(&serial).expect("fed").ingest.close(generation);
@@ -449,6 +450,7 @@ impl Core {
                 return;
             }
         }
+        self.stats.sync_losses_gone += source.ingest.sync_losses();
         self.shared.streams_closed(1);
     }
 }

@@ -77,15 +77,14 @@ impl Core {
 
     pub(crate) fn tend_sources(&mut self) {
         let now = self.now;
-        let dirty: Vec<u64> = self
-            .sources
-            .iter()
-            .filter(|(_, source)| source.ingest.dirty || source.tend_at <= now)
-            .map(|(serial, _)| *serial)
-            .collect();
-        for serial in dirty {
+        let mut due = std::mem::take(&mut self.due_sources);
+        let dirty = |source: &Source| source.ingest.dirty || source.tend_at <= now;
+        let found = self.sources.iter();
+        due.extend(found.filter_map(|(serial, source)| dirty(source).then_some(*serial)));
+        for serial in due.drain(..) {
             self.tend(serial);
         }
+        self.due_sources = due;
         self.session_timers();
     }
 
@@ -117,7 +116,7 @@ impl Core {
             let least = crate::base::sizes::STREAM_MEMORY_BYTES_MIN.min(fair);
             source.writer.set_cap(wish.clamp(least, fair));
             let gap = source.ingest.read_gap();
-            source.channel.update(|facts| facts.read_gap = gap);
+            source.channel.set_read_gap(gap);
         }
         let tended = source.writer.tend(&mut self.cache);
         if let Some(offset) = tended.evict_below {
@@ -136,6 +135,8 @@ impl Core {
 
     pub(crate) fn on_refuse(&mut self, channel: ChannelId, answer: &Answer) {
         if let Some(at) = self.audience_of(channel) {
+            // Who comes now asks anew: this stream is ending, unless its owner says otherwise.
+            self.audiences[at].over = true;
             self.answer_all(at, answer);
         }
     }

@@ -42,6 +42,7 @@ pub(crate) struct Audience {
     pub(crate) reader: Option<Reader>,
     pub(crate) fanout: Fanout,
     pub(crate) entries: Slab<Entry>,
+    pub(crate) commits: Commits,
     /// Entries to plan in this turn: their operation completed or their socket has room.
     pub(crate) ready: Vec<usize>,
     pub(crate) waiting: u32,
@@ -98,6 +99,7 @@ impl Audience {
             reader: None,
             fanout,
             entries: Slab::new(),
+            commits: Commits::default(),
             ready: Vec::new(),
             waiting: 0,
             playing: 0,
@@ -143,12 +145,11 @@ struct Round {
 impl Core {
     /// Decides for every audience that has something to decide.
     pub(crate) fn serve_audiences(&mut self) {
-        let due: Vec<usize> = self
-            .audiences
-            .iter_mut()
-            .filter_map(|(at, audience)| audience.is_due(self.now).then_some(at))
-            .collect();
-        for at in due {
+        let mut due = std::mem::take(&mut self.due_audiences);
+        let now = self.now;
+        let found = self.audiences.iter_mut();
+        due.extend(found.filter_map(|(at, audience)| audience.is_due(now).then_some(at)));
+        for at in due.drain(..) {
             let round = self.serve(at);
             self.stats.sent_bytes += round.sent_bytes;
             for entry in round.started {
@@ -158,6 +159,7 @@ impl Core {
                 self.finish(at, entry, reason);
             }
         }
+        self.due_audiences = due;
         self.report_counts();
     }
 
@@ -169,7 +171,7 @@ impl Core {
         let mut hands = Hands { egress, round: Round::default(), now };
         let Stage::Attached(channel) = &audience.stage else { return hands.round };
         let Some(reader) = &mut audience.reader else { return hands.round };
-        let join_us = policy.join.us(channel.facts().read_gap);
+        let join_us = policy.join.us(channel.read_gap());
         let joiners = audience.waiting > 0;
         let mut turn = reader.turn(audience.fanout.lowest_cursor(joiners));
         if joiners && turn.newest_access().is_some() {
@@ -194,12 +196,12 @@ impl Core {
                 audience.ready.push(index);
             }
         }
-        let ready = std::mem::take(&mut audience.ready);
+        let mut ready = std::mem::take(&mut audience.ready);
         let fanout = &mut audience.fanout;
         let mut act = |entry: &mut Entry, plan, turn: &mut Turn<'_>, out: &mut Vec<u8>| {
             hands.act(entry, plan, turn, out);
         };
-        for index in ready {
+        for index in ready.drain(..) {
             let Some(entry) = audience.entries.get_mut(index) else { continue };
             if entry.phase == Phase::Playing {
                 viewer::plan_one(fanout, &mut turn, policy, entry, out, now, &mut act);
@@ -211,6 +213,7 @@ impl Core {
             viewer::plan_all(fanout, &mut turn, policy, playing, out, now, &mut act);
         }
         drop(turn);
+        audience.ready = ready;
         // Sends name places; the rest of the shard speaks of entries.
         for (place, _) in &mut hands.round.close {
             *place = places[*place].entry;
@@ -271,10 +274,38 @@ fn send_inline(
 impl Audience {
     fn is_due(&mut self, now: Instant) -> bool {
         let Stage::Attached(channel) = &self.stage else { return false };
-        self.fanout.note_head(channel.ring.head(), now);
+        let head = channel.ring.head();
+        self.fanout.note_head(head, now);
+        self.commits.note(head, now);
         !self.ready.is_empty()
-            || (self.waiting > 0 && channel.ring.head() > 0)
+            || (self.waiting > 0 && head > 0)
             || (self.playing > 0 && self.fanout.due(now))
+    }
+}
+
+/// When this shard saw the last heads: for the time from a commit to a socket's acceptance.
+#[derive(Default)]
+pub(crate) struct Commits {
+    seen: [(u64, Instant); 4],
+    newest: usize,
+}
+
+impl Commits {
+    fn note(&mut self, head: u64, now: Instant) {
+        if head > self.seen[self.newest].0 {
+            self.newest = (self.newest + 1) % self.seen.len();
+            self.seen[self.newest] = (head, now);
+        }
+    }
+
+    /// When the byte before `end` was committed, if that was one of the last commits: a viewer
+    /// that catches up says nothing about how fast we deliver.
+    pub(crate) fn reached(&self, end: u64) -> Option<Instant> {
+        let covering = self.seen.iter().filter(|(head, _)| *head >= end);
+        let first = covering.min_by_key(|(head, _)| *head)?;
+        // With all of them above `end` an older one may have covered it already.
+        let is_known = self.seen.iter().any(|(head, _)| *head < end);
+        is_known.then_some(first.1)
     }
 }
 
@@ -291,3 +322,6 @@ pub(crate) fn nothing_yet() -> Answer {
 pub(crate) const fn shard_bit(shard: ShardId) -> u64 {
     1 << shard.0
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,12 +12,16 @@ use crate::ring::Access;
 use crate::ring::SlabCache;
 use crate::ring::Writer;
 use crate::shard::core::SCRATCH_BYTES;
+use crate::shard::splice::Staging;
 use crate::ts;
 use crate::ts::Scanner;
 use std::time::Duration;
 
 /// While the bitrate is unknown, this part of the cap may be read ahead.
 const READ_AHEAD_UNKNOWN: u64 = 2;
+
+/// A ring's length in time while its bitrate is not known.
+const UNKNOWN_RING_US: u64 = 60_000_000;
 
 /// A pause is looked at again after this at the latest.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
@@ -35,6 +39,8 @@ pub(crate) enum Flow {
 pub(crate) struct Ingest {
     sync: ts::Sync,
     scanner: Scanner,
+    /// Bytes of a session that follows another one, until they can be placed.
+    staging: Option<Box<Staging>>,
     /// The play order whose bytes are wanted.
     generation: Option<Generation>,
     closer: Option<Closer>,
@@ -45,6 +51,8 @@ pub(crate) struct Ingest {
     /// Media and wall clock when the first media time of this body came.
     clock: Option<(u64, Instant)>,
     started_at_byte: u64,
+    /// When this body began.
+    began: Instant,
     pub(crate) paused_since: Option<Instant>,
     last_read: Instant,
     /// The longest gaps between reads of this minute and the last one.
@@ -58,6 +66,7 @@ impl Ingest {
         Self {
             sync: ts::Sync::new(),
             scanner: Scanner::new(),
+            staging: None,
             generation: None,
             closer: None,
             fresh: 0,
@@ -65,6 +74,7 @@ impl Ingest {
             dirty: false,
             clock: None,
             started_at_byte: 0,
+            began: now,
             paused_since: None,
             last_read: now,
             gap: Duration::ZERO,
@@ -100,11 +110,13 @@ impl Ingest {
         self.sync.reset();
         self.clock = None;
         self.started_at_byte = written;
+        self.began = now;
         self.last_read = now;
     }
 
-    pub(crate) fn splice(&mut self) {
-        self.scanner.splice();
+    /// What comes next follows other bytes in the ring.
+    pub(crate) fn splice(&mut self, now: Instant) {
+        self.staging = Some(Box::new(Staging::new(now)));
     }
 
     pub(crate) fn close(&mut self, generation: Generation) {
@@ -157,8 +169,11 @@ impl Ingest {
     fn ahead(&self, writer: &Writer, now: Instant) -> Option<Duration> {
         let written = writer.written() - self.started_at_byte;
         let (Some(bitrate), Some((media_us, at))) = (self.scanner.bitrate_bps(), self.clock) else {
-            let full = written > writer.cap_bytes() / READ_AHEAD_UNKNOWN;
-            return full.then_some(PAUSE_MAX);
+            // A stream without a clock is taken for one that fills the ring in a minute.
+            let cap = writer.cap_bytes();
+            let since_us = now.since(self.began).as_micros() as u64;
+            let due = cap.saturating_mul(since_us) / UNKNOWN_RING_US;
+            return (written > cap / READ_AHEAD_UNKNOWN + due).then_some(PAUSE_MAX);
         };
         let ring_us = writer.cap_bytes().saturating_mul(8_000_000) / bitrate.max(1);
         let media = self.scanner.media_us().unwrap_or(media_us).saturating_sub(media_us);
@@ -183,6 +198,9 @@ impl Ingest {
             self.gap_turn = now;
         }
         self.gap = self.gap.max(gap);
+        if self.staging.is_some() {
+            return self.stage(bytes, decoder, writer, cache, now);
+        }
         let Self { sync, scanner, fresh, access_fresh, .. } = self;
         let progress = decoder.feed(bytes, &mut |slice| {
             sync.feed(slice, &mut |packets| {
@@ -196,6 +214,37 @@ impl Ingest {
         if self.clock.is_none() {
             self.clock = self.scanner.media_us().map(|media_us| (media_us, now));
         }
+        Ok(progress.done)
+    }
+}
+
+impl Ingest {
+    /// One read's bytes into the staging buffer, and out of it when they can be placed.
+    fn stage(
+        &mut self,
+        bytes: &[u8],
+        decoder: &mut BodyDecoder,
+        writer: &mut Writer,
+        cache: &mut SlabCache,
+        now: Instant,
+    ) -> Result<bool, crate::http::body::BodyError> {
+        let Self { sync, staging, .. } = self;
+        let Some(waiting) = staging else { return Ok(false) };
+        let progress = decoder.feed(bytes, &mut |slice| {
+            sync.feed(slice, &mut |packets| waiting.push(packets));
+        })?;
+        if !writer.reserve(waiting.placed_bytes_max(), cache) {
+            return Ok(progress.done);
+        }
+        let Some(placed) = waiting.ready(&self.scanner, now) else { return Ok(progress.done) };
+        self.staging = None;
+        self.scanner.splice();
+        let offset = writer.written();
+        writer.append(&placed, cache).expect("room was reserved for all of it");
+        self.fresh += placed.len() as u64;
+        self.dirty = true;
+        let packets = ts::Packets::new_checked(&placed).expect("whole packets went in");
+        scan(&mut self.scanner, packets, offset, writer, &mut self.access_fresh);
         Ok(progress.done)
     }
 }
@@ -248,3 +297,6 @@ fn access(point: &ts::AccessPoint, media_us: Option<u64>) -> Access {
         pmt_cc: std::array::from_fn(|at| point.psi_counters.get(at + 1)),
     }
 }
+
+#[cfg(test)]
+mod tests;

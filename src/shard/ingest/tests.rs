@@ -1,0 +1,91 @@
+//! Reading ahead: a burst waits for its viewers, and a stream without a clock is never stuck.
+
+use super::Flow;
+use super::Ingest;
+use crate::base::ids::Generation;
+use crate::base::time::Instant;
+use crate::http::body::BodyDecoder;
+use crate::ring::Arena;
+use crate::ring::ArenaConfig;
+use crate::ring::SlabCache;
+use crate::ring::Writer;
+use crate::ts::packet::NULL_PACKET;
+use ace_emulator::signed::Signed;
+use ace_emulator::signed::SignedConfig;
+use std::time::Duration;
+
+const CAP: u64 = 8 << 20;
+const ORDER: Generation = Generation(1);
+
+struct Fixture {
+    ingest: Ingest,
+    writer: Writer,
+    cache: SlabCache,
+    decoder: BodyDecoder,
+}
+
+fn fixture() -> Fixture {
+    let config =
+        ArenaConfig { budget_bytes: 64 << 20, page_bytes: 4_096, region_bytes_max: 64 << 20 };
+    let arena = Arena::reserve(&config).unwrap();
+    let writer = Writer::open(arena, arena.promise(CAP).unwrap(), 1, CAP, 1);
+    let mut ingest = Ingest::new(Instant::ZERO);
+    ingest.begin(ORDER);
+    ingest.body_begins(0, Instant::ZERO);
+    let cache = SlabCache::new(arena);
+    Fixture { ingest, writer, cache, decoder: BodyDecoder::identity_until_close() }
+}
+
+impl Fixture {
+    fn take(&mut self, bytes: &[u8], now: Instant) {
+        let Self { ingest, writer, cache, decoder } = self;
+        assert!(writer.reserve(bytes.len(), cache));
+        assert!(!ingest.take(bytes, decoder, writer, cache, now).unwrap());
+        writer.commit(ingest.scanner().media_us().unwrap_or(0), 0);
+        writer.tend(cache);
+    }
+
+    fn flow(&mut self, now: Instant) -> Flow {
+        self.ingest.flow(ORDER, &mut self.writer, &mut self.cache, now)
+    }
+}
+
+#[test]
+fn a_burst_is_read_to_half_of_the_ring_and_on_as_time_goes() {
+    let mut f = fixture();
+    let source = Signed::new(SignedConfig { bitrate_bps: 8_000_000, ..SignedConfig::default() });
+    let source = source.unwrap();
+    let mut index = 0;
+    let mut read = 0;
+    while f.flow(Instant::ZERO) == Flow::Read {
+        let bytes: Vec<u8> = (index..index + 100).flat_map(|n| source.packet(n)).collect();
+        f.take(&bytes, Instant::ZERO);
+        index += 100;
+        read += bytes.len() as u64;
+        assert!(read < CAP, "the burst would lap its own viewers");
+    }
+    assert!(read > CAP / 2 - (64 << 10), "{read}");
+    let later = Instant::ZERO + Duration::from_secs(1);
+    assert_eq!(f.flow(later), Flow::Read, "a second of wall clock is a second of media");
+}
+
+#[test]
+fn a_stream_without_a_clock_goes_on() {
+    let mut f = fixture();
+    let bytes = NULL_PACKET.repeat(1_000);
+    while f.flow(Instant::ZERO) == Flow::Read {
+        f.take(&bytes, Instant::ZERO);
+    }
+    assert!(f.writer.written() > CAP / 2);
+    assert_eq!(f.flow(Instant::ZERO + Duration::from_secs(3)), Flow::Read);
+}
+
+#[test]
+fn an_order_that_is_not_wanted_any_more_stops() {
+    let mut f = fixture();
+    assert_eq!(f.flow(Instant::ZERO), Flow::Read);
+    f.ingest.close(Generation(7));
+    assert_eq!(f.flow(Instant::ZERO), Flow::Read, "somebody else's");
+    f.ingest.close(ORDER);
+    assert_eq!(f.flow(Instant::ZERO), Flow::Stop);
+}
