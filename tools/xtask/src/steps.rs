@@ -44,6 +44,7 @@ fn all_steps(runner: &mut Runner, deep: bool) -> Result<(), String> {
     memory_model(runner, deep)?;
     units_and_simulation(runner, &targets, deep)?;
     static_check(runner)?;
+    packaging(runner)?;
     if deep {
         miri(runner)?;
     }
@@ -108,6 +109,34 @@ fn memory_model(runner: &mut Runner, deep: bool) -> Result<(), String> {
         command.env("LOOM_MAX_PREEMPTIONS", PREEMPTIONS);
     }
     runner.tests("the ring's memory model", &mut command)
+}
+
+/// What the programs that will read these files say of them; `tests/packaging.rs` has the rest.
+fn packaging(runner: &mut Runner) -> Result<(), String> {
+    if answers("docker", &["compose", "version"]) {
+        let mut compose = Command::new("docker");
+        compose.args(["compose", "config", "--quiet"]).current_dir(root());
+        runner.run("compose.yml", compose.env("ACESTREAM_IMAGE", "engine"))?;
+    } else {
+        runner.not_run("docker compose config (docker compose is not installed)");
+    }
+    if answers("systemd-analyze", &["--version"]) {
+        // The program that it starts is not installed here.
+        let unit = std::fs::read_to_string(root().join("packaging/ringcast.service"))
+            .map(|unit| unit.replace("/usr/local/bin/ringcast", "/bin/true"));
+        let copy = root().join("target/ringcast.service");
+        let written = unit.and_then(|unit| std::fs::write(&copy, unit));
+        written.map_err(|error| format!("step failed: systemd unit: {error}"))?;
+        runner.run("systemd unit", Command::new("systemd-analyze").arg("verify").arg(&copy))
+    } else {
+        runner.not_run("systemd-analyze verify (systemd is not installed)");
+        Ok(())
+    }
+}
+
+fn answers(program: &str, args: &[&str]) -> bool {
+    let out = Command::new(program).args(args).stdin(Stdio::null()).output();
+    out.is_ok_and(|out| out.status.success())
 }
 
 /// Undefined behaviour in the ring's own tests.
