@@ -7,7 +7,8 @@
 //!
 //! Invariants: while locked at most 187 bytes are carried and the first of them is 0x47; while
 //! hunting at most [`LOCK_BYTES`] − 1 = 376, and they begin with a byte that may still turn out to
-//! be the start of a packet.
+//! be the start of a packet; while in doubt at most [`DOUBT_BYTES`] − 1 = 564, from where a packet
+//! should have begun.
 
 use crate::ts::packet::PACKET_BYTES;
 use crate::ts::packet::Packets;
@@ -18,6 +19,10 @@ use crate::ts::packet::SYNC_BYTE;
 const LOCK_SYNCS: usize = 3;
 /// The bytes that hold them.
 const LOCK_BYTES: usize = (LOCK_SYNCS - 1) * PACKET_BYTES + 1;
+/// A packet without its sync byte, and a lock behind it: then the packet is damaged and the lock
+/// still holds. Many packets repeat a 0x47 at one place of their payload, and a hunt that begins
+/// in the damaged one may take that for the next start.
+const DOUBT_BYTES: usize = PACKET_BYTES + LOCK_BYTES;
 /// Room to top up a full carry by at least one packet when hunting.
 const CARRY_BYTES: usize = LOCK_BYTES + PACKET_BYTES;
 
@@ -27,6 +32,9 @@ pub struct Sync {
     carry: [u8; CARRY_BYTES],
     carried: usize,
     locked: bool,
+    /// The lock was lost where the carry begins, and it is not known yet whether the next packets
+    /// are in their places.
+    in_doubt: bool,
     skipped_bytes: u64,
     losses: u64,
 }
@@ -34,7 +42,14 @@ pub struct Sync {
 impl Sync {
     /// Hunting, with nothing carried.
     pub fn new() -> Sync {
-        Sync { carry: [0; CARRY_BYTES], carried: 0, locked: false, skipped_bytes: 0, losses: 0 }
+        Sync {
+            carry: [0; CARRY_BYTES],
+            carried: 0,
+            locked: false,
+            in_doubt: false,
+            skipped_bytes: 0,
+            losses: 0,
+        }
     }
 
     /// Takes all of `bytes` and gives every packet that is complete and in its place to `sink`.
@@ -44,6 +59,7 @@ impl Sync {
             rest = match (self.locked, self.carried) {
                 (true, 0) => self.run(rest, sink),
                 (true, _) => self.complete(rest, sink),
+                (false, _) if self.in_doubt => self.doubt(rest, sink),
                 (false, 0) => self.hunt(rest),
                 (false, _) => self.hunt_in_carry(rest, sink),
             };
@@ -56,6 +72,7 @@ impl Sync {
         self.skipped_bytes += self.carried as u64;
         self.carried = 0;
         self.locked = false;
+        self.in_doubt = false;
     }
 
     /// Packets are being delivered as they come.
@@ -93,11 +110,35 @@ impl Sync {
                 &[]
             }
             Some(_) => {
-                self.locked = false;
-                self.losses += 1;
+                self.lose();
                 rest
             }
         }
+    }
+
+    /// What follows begins no packet, where one should begin.
+    fn lose(&mut self) {
+        self.locked = false;
+        self.in_doubt = true;
+        self.losses += 1;
+    }
+
+    /// Collects the place of a lost packet and the three after it: when those begin as they should,
+    /// only that one is damaged, else the stream has shifted and the hunt begins.
+    fn doubt<'a>(&mut self, bytes: &'a [u8], sink: &mut impl FnMut(Packets<'_>)) -> &'a [u8] {
+        let taken = self.top_up(bytes, DOUBT_BYTES);
+        if self.carried < DOUBT_BYTES {
+            return &[];
+        }
+        self.in_doubt = false;
+        let mut next = (1..=LOCK_SYNCS).map(|n| self.carry[n * PACKET_BYTES]);
+        if next.all(|byte| byte == SYNC_BYTE) {
+            self.skipped_bytes += PACKET_BYTES as u64;
+            self.drop_carry(PACKET_BYTES);
+        }
+        // Nothing is taken of it: the carry is full, or is a lock.
+        self.hunt_in_carry(&[], sink);
+        &bytes[taken..]
     }
 
     /// Locked, part of a packet carried: complete it.
@@ -140,25 +181,16 @@ impl Sync {
             sink(packets);
             start += packets.bytes().len();
         }
-        self.carry.copy_within(start..self.carried, 0);
-        self.carried -= start;
+        self.drop_carry(start);
         if locked && self.carried > 0 && self.carry[0] != SYNC_BYTE {
-            self.locked = false;
-            self.losses += 1;
+            self.lose();
         }
-        self.drop_hopeless_carry();
         &bytes[taken..]
     }
 
-    /// A lock that was lost inside the carry leaves garbage in front of it.
-    fn drop_hopeless_carry(&mut self) {
-        if self.locked || self.carried == 0 {
-            return;
-        }
-        let (skip, _) = find_lock(&self.carry[..self.carried]);
-        self.skipped_bytes += skip as u64;
-        self.carry.copy_within(skip..self.carried, 0);
-        self.carried -= skip;
+    fn drop_carry(&mut self, bytes: usize) {
+        self.carry.copy_within(bytes..self.carried, 0);
+        self.carried -= bytes;
     }
 
     /// Extends the carry to at most `limit` bytes; how many were taken.
@@ -170,9 +202,14 @@ impl Sync {
     }
 
     fn check_invariants(&self) {
-        let limit = if self.locked { PACKET_BYTES } else { LOCK_BYTES };
+        let limit = match (self.locked, self.in_doubt) {
+            (true, _) => PACKET_BYTES,
+            (false, true) => DOUBT_BYTES,
+            (false, false) => LOCK_BYTES,
+        };
         debug_assert!(self.carried < limit, "{} bytes carried, limit {limit}", self.carried);
-        debug_assert!(self.carried == 0 || self.carry[0] == SYNC_BYTE, "carry begins no packet");
+        let begins = self.carried == 0 || self.carry[0] == SYNC_BYTE;
+        debug_assert!(begins || self.in_doubt, "carry begins no packet");
     }
 }
 

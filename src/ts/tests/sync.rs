@@ -92,6 +92,22 @@ fn missing_bytes_cost_the_packet_that_they_were_of() {
 }
 
 #[test]
+fn a_damaged_sync_byte_costs_its_packet_though_every_payload_repeats_a_false_one() {
+    let mut good = stream(20);
+    for packet in 0..20 {
+        good[packet * PACKET_BYTES + 100] = 0x47;
+    }
+    let mut bytes = good.clone();
+    bytes[5 * PACKET_BYTES] = 0x57;
+    for part_bytes in [1, 187, 188, 564, 565, 5000] {
+        let (delivered, sync) = run_in(&bytes, part_bytes);
+        let expected = [&good[..5 * PACKET_BYTES], &good[6 * PACKET_BYTES..]].concat();
+        assert_eq!(delivered, expected, "parts of {part_bytes}");
+        assert_eq!((sync.skipped_bytes(), sync.losses()), (188, 1));
+    }
+}
+
+#[test]
 fn reset_forgets_half_a_packet() {
     let bytes = stream(4);
     let (_, mut sync) = run(&[&bytes[..700]]);
