@@ -11,12 +11,13 @@ use crate::ts::packet::Packets;
 use crate::ts::splice::CounterTable;
 use crate::ts::splice::Jump;
 use crate::ts::splice::write_jump;
+use crate::viewer::PACKET;
 use crate::viewer::join::Point;
 use crate::viewer::side::INLINE_PACKETS_MAX;
 
-/// Packets looked at around a point to learn its counters: 4 MiB is four seconds at 8 Mbit/s, in
-/// which every PID of a channel shows, and 22 000 packets, some 100 us.
-const LOOKED_AT_BYTES_MAX: u64 = 4 * MIB;
+/// Whole packets looked at around a point to learn its counters: 4 MiB is four seconds at
+/// 8 Mbit/s, in which every PID of a channel shows, and 22 000 packets, some 100 us.
+const LOOKED_AT_BYTES_MAX: u64 = 4 * MIB / PACKET * PACKET;
 
 /// The first payload counters that follow a random access point, learnt once for all viewers that
 /// skip to it.

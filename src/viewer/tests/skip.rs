@@ -70,6 +70,22 @@ fn a_skip_may_be_accepted_in_any_pieces() {
 }
 
 #[test]
+fn a_ring_larger_than_what_is_looked_at_is_skipped_in_as_well() {
+    // Six megabytes, and points from its end to its beginning.
+    let shape = Shape { slab_packets: 1_024, video_packets: 400, ..Shape::default() };
+    for behind in [0, 1, 3, 60] {
+        let mut rig = uncapped(shape);
+        rig.live(60);
+        let mut player = stopped_after(&mut rig, 10_000);
+        rig.overtake(&player);
+        player.viewer.set_join_us(behind * 1_000_000);
+        rig.drain(&mut player, usize::MAX);
+        let report = rig.check(&player);
+        assert_eq!((report.skips.len(), report.end), (1, rig.source.head()));
+    }
+}
+
+#[test]
 fn overtaken_again_and_again() {
     let mut rig = uncapped(Shape { pmt_filler: 200, ..Shape::default() });
     rig.live(60);
