@@ -98,7 +98,8 @@ impl Session {
     /// count as a reason to warm on; after it the grace period runs from that packet at the
     /// earliest.
     pub(super) fn grace_deadline(&self) -> Option<Instant> {
-        if self.ending.is_some() || self.audience.is_closing() || !self.audience.is_empty() {
+        let is_deserted = self.audience.is_counted() && self.audience.is_empty();
+        if !is_deserted || self.ending.is_some() || self.audience.is_closing() {
             return None;
         }
         let since = self.audience.empty_since();

@@ -84,6 +84,8 @@ pub(super) struct Audience {
     attached_at: [Generation; SHARDS_MAX],
     asked_last: Generation,
     closing: Option<Closing>,
+    /// A handle has been given away: until then nobody is missing.
+    is_counted: bool,
     /// Since when there has been no viewer; meaningless while there is one.
     empty_since: Instant,
 }
@@ -96,8 +98,13 @@ impl Audience {
             attached_at: [Generation::default(); SHARDS_MAX],
             asked_last: Generation::default(),
             closing: None,
+            is_counted: false,
             empty_since: now,
         }
+    }
+
+    pub(super) const fn is_counted(&self) -> bool {
+        self.is_counted
     }
 
     pub(super) fn viewers(&self) -> u32 {
@@ -127,6 +134,7 @@ impl Audience {
     /// A handle goes to this shard, for so many viewers that it told of. Calls the question off,
     /// whether they are still there or not: the handle must be let go first.
     pub(super) fn attach(&mut self, shard: ShardId, viewers: u32, waiting: u32, now: Instant) {
+        self.is_counted = true;
         self.subscribed.insert(shard);
         self.attached_at[usize::from(shard.0)] = self.asked_last;
         self.closing = None;

@@ -68,6 +68,17 @@ fn grace_is_counted_from_the_first_packet_at_the_earliest() {
 }
 
 #[test]
+fn without_a_grace_period_the_first_viewer_still_finds_the_stream() {
+    let settings = Settings { grace_period: Duration::ZERO, ..Settings::default() };
+    let mut script = Script::with(settings, Target::Infohash(infohash(1)));
+    script.reach_active(A);
+    assert_eq!(script.session.viewers(), 1);
+    script.leave();
+    script.idle();
+    script.stop();
+}
+
+#[test]
 fn a_busy_shard_calls_the_end_off() {
     let mut script = Script::new();
     script.reach_active(A);
