@@ -5,6 +5,7 @@
 
 mod rig;
 
+mod cold;
 mod failures;
 mod http;
 mod sharing;

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::time::Duration;
 
 /// A whole reply.
 #[derive(Debug)]
@@ -224,6 +225,28 @@ impl Asked {
     pub(crate) fn begin(mut self) -> Player {
         let (status, head, rest) = read_head(&mut self.socket).expect("a head");
         Player { socket: self.socket, status, head, rest, verifier: Verifier::new() }
+    }
+
+    /// Waits for the head for so long at most, then hangs up.
+    pub(crate) fn begin_within(mut self, patience: Duration) -> Option<Player> {
+        self.socket.set_read_timeout(Some(patience)).expect("a time-out");
+        match read_head(&mut self.socket) {
+            Ok((status, head, rest)) => {
+                self.socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+                let socket = self.socket;
+                Some(Player { socket, status, head, rest, verifier: Verifier::new() })
+            }
+            Err(error) => {
+                let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+                assert!(late.contains(&error.kind()), "neither a head nor silence: {error}");
+                self.leave();
+                None
+            }
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
     }
 
     /// The whole reply, for a request that is refused.
