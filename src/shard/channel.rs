@@ -8,6 +8,7 @@ use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
 use crate::ring::Ring;
 use crate::stream::Answer;
+use crate::viewer::CloseReason;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -36,6 +37,8 @@ pub(crate) struct Facts {
     pub(crate) infohash: Infohash,
     /// What a viewer is told whose wait ends now.
     pub(crate) wait_answer: Option<Answer>,
+    /// Why the ring has ended. Known before it ends, because a shard may see that before it hears.
+    pub(crate) close_reason: Option<CloseReason>,
 }
 
 impl std::fmt::Debug for Channel {
@@ -46,7 +49,7 @@ impl std::fmt::Debug for Channel {
 
 impl Channel {
     pub(crate) fn new(id: ChannelId, ring: Arc<Ring>, infohash: Infohash) -> Self {
-        let facts = Mutex::new(Facts { infohash, wait_answer: None });
+        let facts = Mutex::new(Facts { infohash, wait_answer: None, close_reason: None });
         Self { id, ring, read_gap_us: AtomicU64::new(0), facts }
     }
 

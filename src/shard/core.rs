@@ -27,6 +27,7 @@ use crate::shard::message::Message;
 use crate::shard::message::Watching;
 use crate::shard::source::Source;
 use crate::shard::stats::Stats;
+use crate::viewer::CloseReason;
 use slab::Slab;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -37,6 +38,13 @@ use std::time::Duration;
 
 /// Bytes that one read of an engine's socket may bring: the shard's only receive buffer.
 pub(crate) const SCRATCH_BYTES: usize = 256 * 1024;
+
+/// A server that ends gives its viewers so long to take what is in the ring, so that they end with
+/// a whole packet. Of the 8 s that the process has, the stops need 5.
+const LAST_BYTES_MAX: Duration = Duration::from_secs(2);
+
+/// A shard that has nothing left looks this often whether the others have.
+const QUIET_TURN_MAX: Duration = Duration::from_millis(10);
 
 /// An idle shard still looks around this often, so that /readyz can tell it lives.
 const IDLE_TURN_MAX: Duration = Duration::from_secs(1);
@@ -97,6 +105,8 @@ pub(crate) struct Core {
     pub(crate) draining: bool,
     /// Connections that are no viewers (yet): their head is read, or a page is written.
     pub(crate) conversations: Slab<Closer>,
+    /// When viewers who have not taken the last of their bytes by now are closed all the same.
+    drain_until: Instant,
     /// Requests to engines that must end before the thread may: stops.
     pub(crate) stops_pending: u32,
     next_token: u64,
@@ -181,6 +191,7 @@ impl Core {
             stats: Stats::default(),
             draining: false,
             conversations: Slab::new(),
+            drain_until: Instant::NEVER,
             stops_pending: 0,
             next_token: 0,
             next_viewer: 0,
@@ -237,7 +248,8 @@ impl Core {
         if left || self.mail.has_own() {
             return ended;
         }
-        self.next_deadline().min(ended + IDLE_TURN_MAX)
+        let idle_max = if self.draining { QUIET_TURN_MAX } else { IDLE_TURN_MAX };
+        self.next_deadline().min(ended + idle_max)
     }
 
     /// Takes what the egress has to say, so that its wake-up is silent again; the events are
@@ -278,11 +290,16 @@ impl Core {
             self.drain_pool();
         }
         self.end_waits();
+        if self.drain_until <= now {
+            self.drain_until = Instant::NEVER;
+            self.finish_everybody(CloseReason::Drain);
+        }
     }
 
     fn next_deadline(&self) -> Instant {
         let mut next = Instant::NEVER;
         let mut consider = |at: Option<Instant>| next = next.min(at.unwrap_or(Instant::NEVER));
+        consider(Some(self.drain_until));
         consider(self.resolver.poll_timeout());
         consider(self.pool.as_ref().and_then(Pool::poll_timeout));
         for source in self.sources.values() {
@@ -355,8 +372,14 @@ impl Core {
         }
     }
 
+    /// True when no shard has anything left: until then each of them answers the others.
+    pub(crate) fn is_everybody_quiet(&self) -> bool {
+        self.shared.set_quiet(self.me, self.is_quiet());
+        self.shared.is_everybody_quiet()
+    }
+
     /// True when nothing of this shard is left that an engine, a viewer or a client waits for.
-    pub(crate) fn is_quiet(&self) -> bool {
+    fn is_quiet(&self) -> bool {
         self.sources.is_empty()
             && self.places.is_empty()
             && self.stops_pending == 0
@@ -367,6 +390,7 @@ impl Core {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
+        self.drain_until = self.now + LAST_BYTES_MAX;
         self.drain_audiences();
         let serials: Vec<u64> = self.sources.keys().copied().collect();
         for serial in serials {

@@ -415,11 +415,16 @@ impl Core {
         let all: Vec<usize> = self.audiences.iter().map(|(at, _)| at).collect();
         for at in all {
             self.answer_all(at, &answer);
-            self.finish_all(at, CloseReason::Drain);
         }
+        // Who plays is closed behind the last bytes of the ring, when the stream says so.
     }
 
-    pub(crate) fn finish_all(&mut self, at: usize, reason: CloseReason) {
+    pub(crate) fn finish_everybody(&mut self, reason: CloseReason) {
+        let all: Vec<usize> = self.audiences.iter().map(|(at, _)| at).collect();
+        all.into_iter().for_each(|at| self.finish_all(at, reason));
+    }
+
+    fn finish_all(&mut self, at: usize, reason: CloseReason) {
         let entries: Vec<usize> =
             self.audiences[at].entries.iter().map(|(index, _)| index).collect();
         for index in entries {

@@ -280,8 +280,9 @@ impl Core {
             Output::Refuse(answer) => self
                 .tell_shards(channel, subscribers, || Watching::Refuse { answer: answer.clone() }),
             Output::CloseViewers(reason) => {
-                source.writer.end();
                 let reason = close_reason(reason);
+                source.channel.update(|facts| facts.close_reason = Some(reason));
+                source.writer.end();
                 self.tell_shards(channel, subscribers, || Watching::CloseViewers { reason });
             }
             Output::MoveViewers { infohash } => {

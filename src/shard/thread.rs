@@ -120,6 +120,8 @@ pub(crate) struct Shared {
     chores: mpsc::Sender<Chore>,
     viewers: AtomicUsize,
     streams: AtomicUsize,
+    /// Shards that drain and have nothing left, or are gone; one bit each.
+    quiet: AtomicU64,
     /// When each shard last turned, in microseconds of the one clock.
     ticks: Vec<AtomicU64>,
 }
@@ -127,6 +129,19 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn tick(&self, shard: ShardId, now: Instant) {
         self.ticks[usize::from(shard.0)].store(now.as_micros(), Relaxed);
+    }
+
+    pub(crate) fn set_quiet(&self, shard: ShardId, quiet: bool) {
+        let bit = 1 << shard.0;
+        if quiet {
+            self.quiet.fetch_or(bit, Relaxed);
+        } else {
+            self.quiet.fetch_and(!bit, Relaxed);
+        }
+    }
+
+    pub(crate) fn is_everybody_quiet(&self) -> bool {
+        self.quiet.load(Relaxed).count_ones() as usize == self.ticks.len()
     }
 
     pub(crate) fn chore(&self, chore: Chore) {
@@ -196,6 +211,7 @@ impl Fleet {
             chores: sender,
             viewers: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
+            quiet: AtomicU64::new(0),
             ticks: (0..shards).map(|_| AtomicU64::new(time::now().as_micros())).collect(),
         });
         let mut threads = Vec::with_capacity(shards);
@@ -206,6 +222,7 @@ impl Fleet {
             let builder = std::thread::Builder::new().name(format!("shard-{}", me.0));
             threads.push(builder.spawn(move || {
                 let clean = run(&shared, mail, listeners, &bell);
+                shared.set_quiet(me, true);
                 shared.chore(Chore::Ended { shard: me, clean });
             })?);
         }
@@ -320,12 +337,11 @@ async fn live(
 async fn turns(shard: &Shard, mut closers: Vec<crate::net::Closer>) {
     loop {
         let next = shard.turn();
-        let (draining, quiet) = shard.quietly(|core| (core.draining, core.is_quiet()));
-        if draining {
+        if shard.quietly(|core| core.draining) {
             for closer in closers.drain(..) {
                 closer.shutdown();
             }
-            if quiet {
+            if shard.quietly(|core| core.is_everybody_quiet()) {
                 return;
             }
         }

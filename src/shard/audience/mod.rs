@@ -215,8 +215,11 @@ impl Core {
         drop(turn);
         audience.ready = ready;
         // Sends name places; the rest of the shard speaks of entries.
-        for (place, _) in &mut hands.round.close {
+        for (place, reason) in &mut hands.round.close {
             *place = places[*place].entry;
+            if *reason == CloseReason::EngineGone {
+                *reason = channel.facts().close_reason.unwrap_or(*reason);
+            }
         }
         hands.round
     }
