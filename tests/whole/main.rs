@@ -9,3 +9,4 @@ mod cold;
 mod failures;
 mod http;
 mod sharing;
+mod stopping;
