@@ -35,6 +35,7 @@ pub(super) fn config(settings: &Settings) -> Config {
         resolver: ResolverConfig::default(),
         directory: DirectoryConfig::default(),
         viewers_max: count(settings.max_viewers),
+        viewers_per_address_max: count(settings.max_viewers_per_ip),
         streams_max: count(settings.max_streams),
         channels: settings
             .channels_only

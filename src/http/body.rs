@@ -41,6 +41,7 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyDecoder {
     state: State,
+    body_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,17 +76,26 @@ impl BodyDecoder {
 
     /// Everything until the connection closes.
     pub fn identity_until_close() -> BodyDecoder {
-        BodyDecoder { state: State::UntilClose }
+        BodyDecoder::with(State::UntilClose)
     }
 
     /// So many bytes.
     pub fn content_length(length: u64) -> BodyDecoder {
-        BodyDecoder { state: State::Length(length) }
+        BodyDecoder::with(State::Length(length))
     }
 
     /// Chunks, each with its size.
     pub fn chunked() -> BodyDecoder {
-        BodyDecoder { state: State::Chunk(Chunk::Size { value: 0, digits: 0 }) }
+        BodyDecoder::with(State::Chunk(Chunk::Size { value: 0, digits: 0 }))
+    }
+
+    fn with(state: State) -> BodyDecoder {
+        BodyDecoder { state, body_bytes: 0 }
+    }
+
+    /// What the sinks got so far: the body without its framing.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes
     }
 
     /// Takes more bytes and gives those of the body to `sink`. An error stays.
@@ -97,6 +107,11 @@ impl BodyDecoder {
         bytes: &[u8],
         sink: &mut impl FnMut(&[u8]),
     ) -> Result<Progress, BodyError> {
+        let mut body_bytes = 0;
+        let sink = &mut |body: &[u8]| {
+            body_bytes += body.len() as u64;
+            sink(body);
+        };
         let consumed = match self.state {
             State::UntilClose => {
                 emit(bytes, sink);
@@ -111,6 +126,7 @@ impl BodyDecoder {
             State::Chunk(chunk) => self.feed_chunks(chunk, bytes, sink)?,
             State::Failed(error) => return Err(error),
         };
+        self.body_bytes += body_bytes;
         Ok(Progress { consumed, done: self.is_done() })
     }
 

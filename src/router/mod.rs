@@ -20,6 +20,7 @@ pub use self::api::ViewerSort;
 pub use self::api::ViewersQuery;
 pub use self::play::Play;
 use crate::base::ids::Infohash;
+use crate::base::ids::Target;
 use crate::http::forwarded;
 use crate::http::forwarded::Client;
 use crate::http::head::Method;
@@ -47,7 +48,7 @@ pub struct Routed {
 pub enum Route {
     Play(Play),
     /// HEAD of a stream: the head alone, and no engine is asked.
-    PlayHead,
+    PlayHead(Target),
     Preflight {
         allow: &'static str,
     },
@@ -181,7 +182,7 @@ impl Route {
     /// The metric label `route`.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Play(_) | Self::PlayHead => PLAY_LABEL,
+            Self::Play(_) | Self::PlayHead(_) => PLAY_LABEL,
             Self::Preflight { .. } => "preflight",
             Self::AceStatus { .. } => "ace_status",
             Self::GetVersion => "get_version",
@@ -260,7 +261,8 @@ fn play(request: &Request<'_>, access: &Access) -> Result<(Route, Option<String>
     }
     let token_name = access.player(request)?;
     let play = play::parse(request.query, access)?;
-    let route = if request.method == Method::Head { Route::PlayHead } else { Route::Play(play) };
+    let is_head = request.method == Method::Head;
+    let route = if is_head { Route::PlayHead(play.target) } else { Route::Play(play) };
     Ok((route, token_name))
 }
 

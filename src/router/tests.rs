@@ -234,7 +234,8 @@ fn every_route_and_its_methods() {
 #[test]
 fn head_and_options_of_a_stream_start_nothing() {
     let head = ask(&format!("HEAD /ace/getstream?id={HEX}"), &access()).unwrap();
-    assert_eq!((head.route, head.with_body, head.cors), (Route::PlayHead, false, true));
+    assert!(matches!(head.route, Route::PlayHead(_)));
+    assert_eq!((head.with_body, head.cors), (false, true));
     assert_eq!(status(ask("HEAD /ace/getstream?id=short", &access())), 400);
     let refusal = ask("HEAD /ace/getstream?id=short", &access()).unwrap_err();
     assert!(!refusal.with_body);

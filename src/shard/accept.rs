@@ -3,7 +3,9 @@
 //! One task a connection, bounded by the head deadline and the reply deadline. A player's socket
 //! leaves this file as a descriptor and never comes back.
 
+use crate::base::ids::Target;
 use crate::base::time;
+use crate::http::forwarded::Client;
 use crate::http::head::Parse;
 use crate::http::head::glance;
 use crate::http::head::parse_request;
@@ -24,6 +26,8 @@ use crate::router::Routed;
 use crate::shard::api;
 use crate::shard::core::Shard;
 use crate::shard::join::Joining;
+use crate::shard::seats::Full;
+use crate::shard::seats::Seat;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -151,10 +155,16 @@ async fn answer(shard: &Shard, conn: Conn, routed: Routed, agent: String) -> io:
             let who = Player { play, agent, name: routed.token_name, client: routed.client };
             return begin(shard, conn, who).await;
         }
-        Route::PlayHead => {
-            write_media_head(&mut out, None);
-            200
-        }
+        Route::PlayHead(target) => match shard.quietly(|core| core.not_a_channel(&target)) {
+            Some(refusal) => {
+                refusal.write(&mut out, false);
+                refusal.code.status()
+            }
+            None => {
+                write_media_head(&mut out, None);
+                200
+            }
+        },
         Route::Preflight { allow } => {
             write_preflight(&mut out, allow, routed.cors);
             204
@@ -179,27 +189,25 @@ struct Player {
     play: Play,
     agent: String,
     name: Option<String>,
-    client: crate::http::forwarded::Client,
+    client: Client,
 }
 
 /// Hands the socket over, or says why not.
 async fn begin(shard: &Shard, mut conn: Conn, player: Player) -> io::Result<()> {
-    let refusal = shard.quietly(|core| core.may_join(&player.play.target));
-    if let Some(refusal) = refusal {
-        let error = ErrorReply {
-            retry_after_s: refusal.retry_after_s,
-            cors: true,
-            ..ErrorReply::new(refusal.code, &refusal.message)
-        };
-        let mut out = Vec::with_capacity(512);
-        write_error(&mut out, &error, true);
-        shard.quietly(|core| core.stats.respond(router::PLAY_LABEL, refusal.code.status()));
-        return reply(conn, &out).await;
-    }
+    let seat = match shard.quietly(|core| core.may_join(&player.play.target, &player.client)) {
+        Ok(seat) => seat,
+        Err(refusal) => {
+            let mut out = Vec::with_capacity(512);
+            refusal.write(&mut out, true);
+            shard.quietly(|core| core.stats.respond(router::PLAY_LABEL, refusal.code.status()));
+            return reply(conn, &out).await;
+        }
+    };
     // What a player sent behind its head would turn our close into a reset.
     conn.discard(DRAIN_BYTES_MAX);
     let joining = Joining {
         fd: conn.into_fd()?,
+        seat,
         target: player.play.target,
         seekback_seconds: player.play.seekback_seconds,
         address: player.client.address,
@@ -216,20 +224,40 @@ pub(crate) struct NoEntry {
     pub(crate) retry_after_s: Option<u32>,
 }
 
+impl NoEntry {
+    fn write(&self, out: &mut Vec<u8>, with_body: bool) {
+        let retry_after_s = self.retry_after_s;
+        let error = ErrorReply { retry_after_s, ..ErrorReply::new(self.code, &self.message) };
+        write_error(out, &error, with_body);
+    }
+}
+
 impl crate::shard::core::Core {
-    fn may_join(&self, target: &crate::base::ids::Target) -> Option<NoEntry> {
-        use crate::base::ids::Target;
-        let config = &self.shared.config;
+    fn may_join(&self, target: &Target, client: &Client) -> Result<Seat, NoEntry> {
         if self.draining {
             let message = "this server is shutting down".to_owned();
             let code = ErrorCode::ShuttingDown;
-            return Some(NoEntry { code, message, retry_after_s: Some(5) });
+            return Err(NoEntry { code, message, retry_after_s: Some(5) });
         }
-        if config.viewers_max > 0 && self.shared.viewers() >= config.viewers_max {
-            let message = "this server is full: RINGCAST_MAX_VIEWERS is reached".to_owned();
-            return Some(NoEntry { code: ErrorCode::NoCapacity, message, retry_after_s: Some(10) });
+        if let Some(refusal) = self.not_a_channel(target) {
+            return Err(refusal);
         }
-        let listed = match (&config.channels, target) {
+        self.shared.seats.take(client).map_err(|full| {
+            let (code, message) = match full {
+                Full::Everywhere => {
+                    (ErrorCode::NoCapacity, "this server is full: RINGCAST_MAX_VIEWERS is reached")
+                }
+                Full::OneAddress => (
+                    ErrorCode::TooMany,
+                    "too many viewers of this address: RINGCAST_MAX_VIEWERS_PER_IP is reached",
+                ),
+            };
+            NoEntry { code, message: message.to_owned(), retry_after_s: Some(10) }
+        })
+    }
+
+    fn not_a_channel(&self, target: &Target) -> Option<NoEntry> {
+        let listed = match (&self.shared.config.channels, target) {
             (None, _) => true,
             (Some(channels), Target::Id(id) | Target::Infohash(id)) => channels.contains(id),
             (Some(_), Target::Url(_) | Target::Magnet(_)) => false,

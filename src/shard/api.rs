@@ -88,7 +88,7 @@ pub(crate) async fn page(shard: &Shard, route: Route) -> Page {
         Route::Metrics => metrics_page(shard).await,
         Route::Healthz => Page::json("{\"status\":\"ok\"}".to_owned()),
         Route::Readyz => ready_page(shard).await,
-        Route::Play(_) | Route::PlayHead | Route::Preflight { .. } => {
+        Route::Play(_) | Route::PlayHead(_) | Route::Preflight { .. } => {
             unreachable!("answered where the socket is")
         }
     }
@@ -165,14 +165,30 @@ async fn viewers_page(shard: &Shard, query: ViewersQuery) -> Page {
     });
     if let Some(after) = query.after {
         let after = after.to_string();
-        if let Some(at) = rows.iter().position(|row| row.id == after) {
-            rows.drain(..=at);
-        }
+        let Some(behind) = page_begin(&rows, &query, &after) else {
+            let message = "the viewer of after= has left, and with it its place in this order";
+            return Page::error(ErrorCode::NotFound, message);
+        };
+        rows.drain(..behind);
     }
     let more = rows.len() > query.limit;
     rows.truncate(query.limit);
     let after = if more { rows.last().map(|row| row.id.clone()) } else { None };
     Page::json(list("viewers", &rows, total, after.as_deref()))
+}
+
+/// How many rows stand before the page that follows `after`. In the order of ids that is known
+/// also when the viewer has left.
+fn page_begin(rows: &[ViewerRecord], query: &ViewersQuery, after: &str) -> Option<usize> {
+    if query.sort != ViewerSort::Id {
+        return rows.iter().position(|row| row.id == after).map(|at| at + 1);
+    }
+    let before = |row: &ViewerRecord| {
+        let order = row.id.as_str().cmp(after);
+        let order = if query.descending { order.reverse() } else { order };
+        order != Ordering::Greater
+    };
+    Some(rows.partition_point(before))
 }
 
 fn compare(sort: ViewerSort, a: &ViewerRecord, b: &ViewerRecord) -> Ordering {

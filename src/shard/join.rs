@@ -26,6 +26,7 @@ use crate::shard::core::Core;
 use crate::shard::core::Place;
 use crate::shard::message::Message;
 use crate::shard::message::Watching;
+use crate::shard::seats::Seat;
 use crate::stream::Answer;
 use crate::stream::Code;
 use crate::viewer::CloseReason;
@@ -38,6 +39,7 @@ use std::os::fd::OwnedFd;
 /// A player whose request was understood and allowed.
 pub(crate) struct Joining {
     pub(crate) fd: OwnedFd,
+    pub(crate) seat: Seat,
     pub(crate) target: Target,
     pub(crate) seekback_seconds: Option<u32>,
     pub(crate) address: IpAddr,
@@ -48,7 +50,7 @@ pub(crate) struct Joining {
 impl Core {
     /// Takes the socket over. The viewer waits in its audience until it can start.
     pub(crate) fn join(&mut self, joining: Joining) -> io::Result<()> {
-        let Joining { fd, target, seekback_seconds, address, agent, name } = joining;
+        let Joining { fd, seat, target, seekback_seconds, address, agent, name } = joining;
         let at = self.audience_for(target);
         let place = self.places.insert(Place { audience: at, entry: usize::MAX });
         let slot = match self.egress.add(fd, place as u64) {
@@ -64,6 +66,7 @@ impl Core {
             agent,
             name,
             connected_at: Wall::now(),
+            _seat: seat,
         });
         let wait_until = self.now + self.shared.config.init_timeout;
         let entry = Entry {
@@ -76,7 +79,6 @@ impl Core {
             rate_mark: (0, self.now),
         };
         self.stats.viewers += 1;
-        self.shared.viewers_joined(1);
         let audience = &mut self.audiences[at];
         audience.waiting += 1;
         audience.wait_deadline = audience.wait_deadline.min(wait_until);
@@ -271,7 +273,6 @@ impl Core {
         debug_assert_eq!(entry.phase, Phase::Closing);
         audience.closing -= 1;
         self.stats.viewers -= 1;
-        self.shared.viewers_left(1);
         if audience.may_close.is_some() {
             self.answer_may_close(at);
         } else if audience.over {
@@ -449,6 +450,7 @@ pub(crate) const fn error_code(code: Code) -> ErrorCode {
         Code::EngineRefused => ErrorCode::EngineRefused,
         Code::NoEngine => ErrorCode::NoEngine,
         Code::NoCapacity => ErrorCode::NoCapacity,
+        Code::NoMemory => ErrorCode::NoMemory,
         Code::ShuttingDown => ErrorCode::ShuttingDown,
         Code::NothingToPlay => ErrorCode::NothingToPlay,
     }

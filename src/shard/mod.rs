@@ -19,6 +19,7 @@ mod join;
 pub mod mailbox;
 mod message;
 mod pool_desk;
+mod seats;
 mod source;
 mod splice;
 mod stats;

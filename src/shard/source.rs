@@ -100,14 +100,15 @@ impl Core {
         if self.draining {
             return Err(shutting_down());
         }
-        if config.streams_max > 0 && self.shared.streams() >= config.streams_max {
-            return Err(no_capacity("RINGCAST_MAX_STREAMS"));
-        }
         let arena = self.shared.arena;
         let Some(promise) = arena.promise(STREAM_MEMORY_BYTES_MIN) else {
             let message = "no memory for another stream: RINGCAST_MEMORY is used up".to_owned();
-            return Err(Answer { message, ..no_capacity("RINGCAST_MEMORY") });
+            let code = Code::NoMemory;
+            return Err(Answer { code, message, ..no_capacity("RINGCAST_MEMORY") });
         };
+        if !self.shared.stream_opens(config.streams_max) {
+            return Err(no_capacity("RINGCAST_MAX_STREAMS"));
+        }
         let id = self.next_channel();
         let cap_max = arena.slabs_total() as u64 * arena.slab_bytes() as u64;
         let mut writer =
@@ -140,7 +141,6 @@ impl Core {
         };
         self.sources.insert(id.serial, source);
         self.source_keys.insert(subscribe.key.clone(), id.serial);
-        self.shared.streams_opened(1);
         Ok(id.serial)
     }
 

@@ -7,6 +7,8 @@ use crate::admin::metrics::TURN_BOUNDS_US;
 use crate::base::counters::Histogram;
 use crate::base::counters::HistogramSnapshot;
 use crate::base::ids::ShardId;
+use crate::router::PLAY_LABEL;
+use crate::stream::Failure;
 use crate::stream::Outcome;
 use crate::viewer::CloseReason;
 use std::collections::BTreeMap;
@@ -48,8 +50,8 @@ impl Default for Stats {
             sessions_over: BTreeMap::new(),
             starts_ok: 0,
             starts_failed: 0,
-            failovers: BTreeMap::new(),
-            responses: BTreeMap::new(),
+            failovers: Failure::NAMES.map(|reason| (reason, 0)).into(),
+            responses: BTreeMap::from([((PLAY_LABEL, 200), 0)]),
             submit_errors: 0,
             sync_losses_gone: 0,
             accepts_shed: 0,
@@ -71,6 +73,7 @@ impl Stats {
     }
 
     pub(crate) fn failover(&mut self, reason: &'static str) {
+        debug_assert!(self.failovers.contains_key(reason), "{reason} is in the list of labels");
         *self.failovers.entry(reason).or_default() += 1;
     }
 }

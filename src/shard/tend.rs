@@ -67,8 +67,9 @@ impl Core {
                 Err(_) => return Some(stream::Failure::Cut),
             },
         };
-        stats.ingest_bytes += slice.len() as u64;
+        let before = decoder.body_bytes();
         let result = source.ingest.take(slice, decoder, &mut source.writer, cache, now);
+        stats.ingest_bytes += decoder.body_bytes() - before;
         match result {
             Ok(false) => None,
             Ok(true) | Err(_) => Some(stream::Failure::Cut),

@@ -24,6 +24,8 @@ use crate::shard::core::Shard;
 use crate::shard::mailbox;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
+use crate::shard::seats;
+use crate::shard::seats::Seats;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -51,6 +53,7 @@ pub struct Config {
     pub directory: DirectoryConfig,
     /// 0 = no limit of its own.
     pub viewers_max: usize,
+    pub viewers_per_address_max: usize,
     pub streams_max: usize,
     /// Only these content ids and infohashes may be asked for, when given.
     pub channels: Option<Vec<crate::base::ids::Infohash>>,
@@ -118,7 +121,7 @@ pub(crate) struct Shared {
     pub(crate) boot_seed: u64,
     pub(crate) started: Wall,
     chores: mpsc::Sender<Chore>,
-    viewers: AtomicUsize,
+    pub(crate) seats: Arc<Seats>,
     streams: AtomicUsize,
     /// Shards that drain and have nothing left, or are gone; one bit each.
     quiet: AtomicU64,
@@ -149,24 +152,13 @@ impl Shared {
         let _ = self.chores.send(chore);
     }
 
-    pub(crate) fn viewers(&self) -> usize {
-        self.viewers.load(Relaxed)
-    }
-
-    pub(crate) fn viewers_joined(&self, n: usize) {
-        self.viewers.fetch_add(n, Relaxed);
-    }
-
-    pub(crate) fn viewers_left(&self, n: usize) {
-        self.viewers.fetch_sub(n, Relaxed);
-    }
-
     pub(crate) fn streams(&self) -> usize {
         self.streams.load(Relaxed)
     }
 
-    pub(crate) fn streams_opened(&self, n: usize) {
-        self.streams.fetch_add(n, Relaxed);
+    /// Counts one more stream, unless there are `max` already (0 = no limit).
+    pub(crate) fn stream_opens(&self, max: usize) -> bool {
+        seats::one_more(&self.streams, max)
     }
 
     pub(crate) fn streams_closed(&self, n: usize) {
@@ -201,6 +193,7 @@ impl Fleet {
         let inbox =
             |bell: &Bell| Arc::new(Inbox { messages: Mutex::new(Vec::new()), bell: bell.clone() });
         let (sender, chores) = mpsc::channel();
+        let seats = Seats::new(config.viewers_max, config.viewers_per_address_max);
         let shared = Arc::new(Shared {
             config,
             arena,
@@ -209,7 +202,7 @@ impl Fleet {
             boot_seed,
             started: Wall::now(),
             chores: sender,
-            viewers: AtomicUsize::new(0),
+            seats: Arc::new(seats),
             streams: AtomicUsize::new(0),
             quiet: AtomicU64::new(0),
             ticks: (0..shards).map(|_| AtomicU64::new(time::now().as_micros())).collect(),

@@ -144,6 +144,7 @@ impl Session {
             | Code::EngineRefused
             | Code::NoEngine
             | Code::NoCapacity
+            | Code::NoMemory
             | Code::ShuttingDown => answer.message.clone(),
         };
         if let Some(engine) = verdict.engine.filter(|_| verdict.taken_over) {

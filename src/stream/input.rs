@@ -198,6 +198,19 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Every label, so that a graph begins before the first event.
+    pub const NAMES: [&str; 9] = [
+        "refused",
+        "silent",
+        "prebuffering",
+        "content",
+        "engine",
+        "taken_over",
+        "malformed_head",
+        "cut",
+        "gone",
+    ];
+
     /// The label of metrics and logs.
     pub const fn as_str(&self) -> &'static str {
         match self {

@@ -167,6 +167,7 @@ pub enum Code {
     EngineRefused,
     NoEngine,
     NoCapacity,
+    NoMemory,
     ShuttingDown,
     NothingToPlay,
 }
@@ -176,7 +177,7 @@ impl Code {
         match self {
             Self::NotLive | Self::Encrypted | Self::HlsSource => 415,
             Self::EngineRefused => 502,
-            Self::NoEngine | Self::NoCapacity | Self::ShuttingDown => 503,
+            Self::NoEngine | Self::NoCapacity | Self::NoMemory | Self::ShuttingDown => 503,
             Self::NothingToPlay => 504,
         }
     }
@@ -189,6 +190,7 @@ impl Code {
             Self::EngineRefused => "engine_refused",
             Self::NoEngine => "no_engine",
             Self::NoCapacity => "no_capacity",
+            Self::NoMemory => "no_memory",
             Self::ShuttingDown => "shutting_down",
             Self::NothingToPlay => "nothing_to_play",
         }
@@ -199,7 +201,7 @@ impl Code {
         match self {
             Self::NotLive | Self::Encrypted | Self::HlsSource => None,
             Self::EngineRefused | Self::NothingToPlay => Some(10),
-            Self::NoEngine | Self::NoCapacity | Self::ShuttingDown => Some(5),
+            Self::NoEngine | Self::NoCapacity | Self::NoMemory | Self::ShuttingDown => Some(5),
         }
     }
 }

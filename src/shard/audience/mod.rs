@@ -17,6 +17,7 @@ use crate::ring::Turn;
 use crate::shard::channel::Channel;
 use crate::shard::channel::ChannelId;
 use crate::shard::core::Core;
+use crate::shard::seats::Seat;
 use crate::stream::Answer;
 use crate::viewer;
 use crate::viewer::CloseReason;
@@ -72,6 +73,8 @@ pub(crate) struct Who {
     pub(crate) agent: String,
     pub(crate) name: Option<String>,
     pub(crate) connected_at: Wall,
+    /// Given back when the viewer has gone for good.
+    pub(crate) _seat: Seat,
 }
 
 pub(crate) struct Entry {
@@ -152,6 +155,7 @@ impl Core {
         for at in due.drain(..) {
             let round = self.serve(at);
             self.stats.sent_bytes += round.sent_bytes;
+            self.stats.copied_bytes += round.sent_bytes;
             for entry in round.started {
                 self.log_start(at, entry);
             }
