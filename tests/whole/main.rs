@@ -5,6 +5,8 @@
 
 mod rig;
 
+mod access;
+mod api;
 mod cold;
 mod failures;
 mod http;

@@ -6,6 +6,7 @@ use ace_emulator::Verifier;
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::net::IpAddr;
 use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpStream;
@@ -80,6 +81,19 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     socket
 }
 
+/// From an address of this host's own; loopback has 16 million.
+pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    use rustix::net::AddressFamily;
+    use rustix::net::SocketType;
+    let family = if source.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let fd = rustix::net::socket(family, SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&fd, &SocketAddr::new(source, 0)).expect("an address of this host");
+    rustix::net::connect(&fd, &address).expect("the server accepts");
+    let socket = TcpStream::from(fd);
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    socket
+}
+
 /// Status, head, and what came behind it.
 fn read_head(socket: &mut TcpStream) -> io::Result<(u16, String, Vec<u8>)> {
     let mut bytes = Vec::new();
@@ -112,7 +126,10 @@ pub(crate) struct Player {
 impl Player {
     /// What was sent as one head, as it is.
     pub(crate) fn send(address: SocketAddr, bytes: &[u8]) -> Asked {
-        let mut socket = connect(address);
+        Self::send_on(connect(address), bytes)
+    }
+
+    pub(crate) fn send_on(mut socket: TcpStream, bytes: &[u8]) -> Asked {
         socket.write_all(bytes).expect("the request is taken");
         Asked { socket }
     }

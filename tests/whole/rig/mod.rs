@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each file of tests uses its part")]
 
 mod client;
+mod metrics;
 mod refusal;
 mod server;
 mod web;
@@ -11,10 +12,12 @@ pub(crate) use client::Asked;
 pub(crate) use client::Player;
 pub(crate) use client::Reply;
 pub(crate) use client::connect;
+pub(crate) use client::connect_from;
 pub(crate) use client::exchange;
 pub(crate) use client::get;
 pub(crate) use client::request;
 pub(crate) use client::whole_reply;
+pub(crate) use metrics::Scrape;
 pub(crate) use refusal::Refusal;
 pub(crate) use server::Server;
 pub(crate) use server::Start;
