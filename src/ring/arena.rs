@@ -296,3 +296,12 @@ impl Slab {
         self.0
     }
 }
+
+/// An arena with tiny slabs, so that a test laps often.
+#[cfg(test)]
+pub(crate) fn small_arena(slab_packets: usize, slabs_total: u32) -> &'static Arena {
+    let slab_bytes = slab_packets * PACKET_BYTES;
+    let layout = Layout { slab_bytes, slabs_total, slabs_per_region: slabs_total };
+    let page_bytes = if cfg!(ringcast_loom) { 64 } else { 4_096 };
+    Arena::build(layout, page_bytes).expect("address space")
+}

@@ -90,6 +90,8 @@ pub use arena::ArenaConfig;
 pub use arena::ArenaError;
 pub use arena::Promise;
 pub use arena::Region;
+#[cfg(test)]
+pub(crate) use arena::small_arena;
 pub use cache::SlabCache;
 pub use index::Access;
 pub use reader::Pinned;
@@ -99,6 +101,3 @@ pub use turn::Turn;
 pub use writer::RingFull;
 pub use writer::Tended;
 pub use writer::Writer;
-
-#[cfg(all(test, not(ringcast_loom)))]
-pub(crate) use tests::small_arena;

@@ -68,6 +68,11 @@ pub(super) struct Shadow {
 }
 
 #[cfg(ringcast_loom)]
+#[expect(unsafe_code, reason = "loom watches the cells that are shared")]
+// SAFETY: the cells hold nothing; sharing them is what loom is asked to judge.
+unsafe impl Sync for Shadow {}
+
+#[cfg(ringcast_loom)]
 impl Shadow {
     pub(super) fn new(bytes: usize) -> Self {
         let packets = bytes / crate::base::sizes::PACKET_BYTES;

@@ -6,17 +6,9 @@ mod oracle;
 mod rules;
 mod threads;
 
-use super::arena::Arena;
-use super::arena::Layout;
+use super::small_arena;
 
-pub(super) const PACKET: usize = 188;
-
-/// An arena with tiny slabs, so that a test laps often.
-pub(crate) fn small_arena(slab_packets: usize, slabs_total: u32) -> &'static Arena {
-    let layout =
-        Layout { slab_bytes: slab_packets * PACKET, slabs_total, slabs_per_region: slabs_total };
-    Arena::build(layout, 4_096).expect("address space")
-}
+const PACKET: usize = 188;
 
 /// Packets whose bytes tell their offset, so that a wrong byte is seen wherever it stands.
 pub(super) fn packets_at(offset: u64, packets: usize) -> Vec<u8> {

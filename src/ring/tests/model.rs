@@ -12,24 +12,27 @@ use crate::ring::Reader;
 use crate::ring::SlabCache;
 use crate::ring::Turn;
 use crate::ring::Writer;
-use crate::ring::arena::Arena;
-use crate::ring::arena::Layout;
 use crate::ring::free_list::FreeList;
 use crate::ring::index::Log;
+use crate::ring::small_arena;
 use crate::ring::sync::Shadow;
 use loom::thread;
 use std::sync::Arc;
 
 const SLAB: u64 = PACKET_BYTES as u64;
 
-/// Involuntary switches in one execution. Three find every mistake that was made on purpose;
-/// LOOM_MAX_PREEMPTIONS overrides it.
+/// Involuntary switches in one execution (LOOM_MAX_PREEMPTIONS overrides it): three find every
+/// mistake that was made on purpose, two where the model is largest.
 const PREEMPTIONS_MAX: usize = 3;
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
+    check_within(PREEMPTIONS_MAX, model);
+}
+
+fn check_within(preemptions_max: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     if builder.preemption_bound.is_none() {
-        builder.preemption_bound = Some(PREEMPTIONS_MAX);
+        builder.preemption_bound = Some(preemptions_max);
     }
     builder.check(model);
 }
@@ -42,9 +45,7 @@ struct Owner {
 
 impl Owner {
     fn new(slabs_total: u32, readers: usize) -> Self {
-        let layout =
-            Layout { slab_bytes: PACKET_BYTES, slabs_total, slabs_per_region: slabs_total };
-        let arena = Arena::build(layout, 64).unwrap();
+        let arena = small_arena(1, slabs_total);
         let promise = arena.promise(2 * SLAB).unwrap();
         let writer = Writer::open(arena, promise, readers, 2 * SLAB, 1);
         let mut owner = Self { writer, cache: SlabCache::new(arena) };
@@ -99,7 +100,7 @@ fn a_turn_keeps_what_it_reads() {
 
 #[test]
 fn an_operation_in_flight_keeps_its_slab() {
-    check(|| {
+    check_within(2, || {
         let mut owner = Owner::new(4, 2);
         let mut first = owner.reader(0);
         let first = thread::spawn(move || {
