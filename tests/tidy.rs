@@ -190,3 +190,22 @@ fn links_in_the_docs_lead_somewhere() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// `path/file.rs::test_name`, as the plan cites what shows an item.
+#[test]
+fn tests_that_the_docs_cite_are_there() {
+    let mut cited = 0;
+    let mut wrong = Vec::new();
+    for (page, text) in files(&["docs"], &["md"]) {
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let Some((file, test)) = quoted.split_once(".rs::") else { continue };
+            cited += 1;
+            let source = fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
+            if !source.contains(&format!("fn {test}()")) {
+                wrong.push(format!("{page}: {quoted}"));
+            }
+        }
+    }
+    assert!(cited > 10, "the plan cites tests");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -8,6 +8,7 @@ use crate::app::output;
 use std::process::ExitCode;
 
 /// Ports that are tried from the wished one on.
+#[cfg(feature = "demo")]
 const PORTS_MAX: u16 = 50;
 
 #[cfg(not(feature = "demo"))]

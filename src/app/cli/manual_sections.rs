@@ -44,11 +44,7 @@ pub(super) fn after_options() -> Roff {
         "SIGTERM, SIGINT",
         "Stop accepting, stop every engine session, exit 0 within 8 seconds.",
     );
-    item(
-        &mut roff,
-        "SIGHUP",
-        "Read the settings again: engines, limits, tokens and channels; nobody is dropped.",
-    );
+    item(&mut roff, "SIGHUP", "Changes nothing yet: settings are read at the start only.");
     roff.control("SH", ["EXIT STATUS"]);
     item(&mut roff, "0", "All went well; of doctor and healthcheck: ready.");
     item(&mut roff, "1", "A failure at run time: a port in use, not ready.");

@@ -93,5 +93,6 @@ pub(super) const ROWS: &[Row] = &[
         "",
         "How players reach this server, for the URLs in playlists and replies",
     )
-    .means("made from each request"),
+    .means("made from each request")
+    .pending(),
 ];

@@ -45,5 +45,6 @@ pub(super) const ROWS: &[Row] = &[
         "",
         "Directory of the journal of open engine sessions, which a restart sweeps",
     )
-    .means("$STATE_DIRECTORY, else $XDG_STATE_HOME/ringcast, else off"),
+    .means("$STATE_DIRECTORY, else $XDG_STATE_HOME/ringcast, else off")
+    .part("the journal"),
 ];

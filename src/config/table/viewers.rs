@@ -71,7 +71,8 @@ pub(super) const ROWS: &[Row] = &[
         "0",
         "Viewers of one address at once; 0 is no limit (behind NAT everybody is one address)",
     )
-    .reload(),
+    .reload()
+    .pending(),
     Row::new(
         Key::MaxStartsPerIp,
         Viewers,

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask test [--deep] | docs | static
 
   test      install what the tests need, then format, lints and tests (under 25 minutes, two cores)
-  --deep    also what takes long: the memory model without a bound, miri, 100 000 seeds, soak
+  --deep    also what takes long: more of the memory model, miri, 100 000 seeds, long runs
   docs      write the generated pages again (docs/SETTINGS.md, docs/help.txt, README's table)
   static    build the static musl binary for the container";
 
