@@ -12,5 +12,6 @@ mod engines;
 mod failures;
 mod http;
 mod offline;
+mod process;
 mod sharing;
 mod stopping;
