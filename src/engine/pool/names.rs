@@ -77,9 +77,13 @@ impl Names {
 
     /// A connect to one of its addresses failed.
     pub(super) fn ask_again(&mut self, host: &str, now: Instant) {
-        if let Some(name) = self.names.get_mut(host) {
-            let at = name.asked_at.map_or(now, |asked| (asked + RESOLVE_GAP_MIN).max(now));
-            name.next_at = name.next_at.min(at);
+        // An engine of a `dns:` source is known by its address, which is one of a name's.
+        let address = host.parse::<IpAddr>().ok();
+        for (text, name) in &mut self.names {
+            if text == host || address.is_some_and(|address| name.addresses.contains(&address)) {
+                let at = name.asked_at.map_or(now, |asked| (asked + RESOLVE_GAP_MIN).max(now));
+                name.next_at = name.next_at.min(at);
+            }
         }
     }
 
@@ -182,6 +186,18 @@ mod tests {
         assert_eq!(names.take_due(seconds(31)), ["a"]);
         assert_eq!(names.answered("a", Err("SERVFAIL".to_owned()), seconds(31)).complaint, None);
         assert_eq!(names.addresses("::1"), ["::1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn an_address_that_fails_asks_for_the_name_that_it_came_from() {
+        let mut names = Names::default();
+        names.want(&wanted(&["a", "b"]), T0);
+        assert_eq!(names.take_due(T0).len(), 2);
+        let [a, b]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
+        let _ = names.answered("a", Ok(vec![a]), T0);
+        let _ = names.answered("b", Ok(vec![b]), T0);
+        names.ask_again("10.0.0.2", seconds(5));
+        assert_eq!(names.take_due(seconds(5)), ["b"]);
     }
 
     #[test]
