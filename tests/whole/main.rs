@@ -11,6 +11,7 @@ mod cold;
 mod engines;
 mod failures;
 mod http;
+mod names;
 mod offline;
 mod process;
 mod sharing;
