@@ -91,7 +91,8 @@ fn a_stderr_that_nobody_reads_costs_lines_not_time() {
     let (queue, guard) = queue::start(Gated { gate, target: target.clone() });
     // The writer hangs in its first write, at the latest with one batch in hand.
     for number in 0..10_000 {
-        queue.push(format!("{number}\n"));
+        // A batch is 64 KiB: with longer lines it cannot hold all that the queue does not.
+        queue.push(format!("{number:0100}\n"));
     }
     drop(open);
     drop(guard);
