@@ -71,8 +71,7 @@ pub(super) const ROWS: &[Row] = &[
         "0",
         "Viewers of one address at once; 0 is no limit (behind NAT everybody is one address)",
     )
-    .reload()
-    .pending(),
+    .reload(),
     Row::new(
         Key::MaxStartsPerIp,
         Viewers,
