@@ -7,12 +7,15 @@ mod rig;
 
 mod access;
 mod api;
+mod bytes;
 mod cold;
 mod engines;
 mod failures;
 mod http;
 mod names;
 mod offline;
+mod players;
 mod process;
 mod sharing;
+mod slow;
 mod stopping;

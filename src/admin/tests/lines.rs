@@ -29,7 +29,7 @@ fn viewer_lines() {
     assert_eq!(
         end().to_string(),
         format!(
-            "viewer end viewer=100000000000007 stream={stream} address=192.0.2.7 \
+            "viewer end viewer=0100000000000007 stream={stream} address=192.0.2.7 \
              agent=\"VLC/3.0 \\\"LibVLC\\\"\" reason=left bytes=1880 seconds=12.3 skips=0 \
              rwnd_limited_ms=3"
         )
@@ -40,7 +40,7 @@ fn viewer_lines() {
     assert_eq!(
         start.to_string(),
         format!(
-            "viewer start viewer=100000000000007 stream={stream} address=- name=\"living room\" \
+            "viewer start viewer=0100000000000007 stream={stream} address=- name=\"living room\" \
              agent=\"\""
         )
     );

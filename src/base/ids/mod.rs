@@ -70,8 +70,9 @@ pub struct ShardId(pub u8);
 pub struct ViewerId(pub u64);
 
 impl fmt::Display for ViewerId {
+    /// Always sixteen digits: no id is a part of another one, so that a log can be searched.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}", self.0)
+        write!(f, "{:016x}", self.0)
     }
 }
 

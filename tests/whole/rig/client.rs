@@ -3,6 +3,7 @@
 use super::PATIENCE;
 use ace_emulator::Report;
 use ace_emulator::Verifier;
+use ace_emulator::signed::SignedConfig;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -11,6 +12,7 @@ use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::time::Duration;
+use std::time::Instant;
 
 /// A whole reply.
 #[derive(Debug)]
@@ -75,7 +77,10 @@ pub(crate) fn whole_reply(socket: &mut TcpStream) -> Reply {
 }
 
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect(address).expect("the server accepts");
+    patient(TcpStream::connect(address).expect("the server accepts"))
+}
+
+fn patient(socket: TcpStream) -> TcpStream {
     socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     socket.set_write_timeout(Some(PATIENCE)).expect("a time-out");
     socket
@@ -121,6 +126,7 @@ pub(crate) struct Player {
     pub(crate) head: String,
     rest: Vec<u8>,
     verifier: Verifier,
+    recording: Option<Vec<u8>>,
 }
 
 impl Player {
@@ -154,8 +160,32 @@ impl Player {
         Asked { socket }
     }
 
+    /// A player whose kernel takes little on its behalf: `receive_bytes` and no more.
+    pub(crate) fn ask_narrow(address: SocketAddr, path: &str, receive_bytes: usize) -> Asked {
+        use rustix::net::AddressFamily;
+        use rustix::net::SocketType;
+        use rustix::net::sockopt;
+        let fd = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_recv_buffer_size(&fd, receive_bytes).unwrap();
+        rustix::net::connect(&fd, &address).expect("the server accepts");
+        let mut socket = patient(TcpStream::from(fd));
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nUser-Agent: narrow\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("the request is taken");
+        Asked { socket }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
+    }
+
+    /// The number that it has on the API and in the log.
+    pub(crate) fn id(&self) -> String {
+        self.header("x-ringcast-viewer").expect("a viewer has an id").to_owned()
+    }
+
+    /// What makes the packets that came, once one of them said so.
+    pub(crate) fn source(&self) -> Option<SignedConfig> {
+        self.verifier.config().copied()
     }
 
     /// Plays until `bytes` of the body have come, all told.
@@ -166,6 +196,14 @@ impl Player {
             }
         }
         self.verifier.report()
+    }
+
+    /// Plays so many bytes more; the end is a failure.
+    pub(crate) fn play_on(&mut self, bytes: u64) -> Report {
+        let until = self.verifier.report().bytes + bytes;
+        let report = self.play(until);
+        assert!(report.bytes >= until, "the stream ended: {report:?}");
+        report
     }
 
     /// Plays until the end, and says what was seen.
@@ -184,15 +222,47 @@ impl Player {
 
     /// One read.
     pub(crate) fn step(&mut self) -> io::Result<usize> {
-        if !self.rest.is_empty() {
-            let rest = std::mem::take(&mut self.rest);
-            self.verifier.feed(&rest);
-            return Ok(rest.len());
-        }
+        self.step_of(65_536)
+    }
+
+    /// One read of at most so many bytes.
+    pub(crate) fn step_of(&mut self, bytes_max: usize) -> io::Result<usize> {
         let mut buffer = [0; 65_536];
-        let n = self.socket.read(&mut buffer)?;
-        self.verifier.feed(&buffer[..n]);
+        let buffer = &mut buffer[..bytes_max];
+        if !self.rest.is_empty() {
+            let n = self.rest.len().min(bytes_max);
+            let rest: Vec<u8> = self.rest.drain(..n).collect();
+            self.take(&rest);
+            return Ok(n);
+        }
+        let n = self.socket.read(buffer)?;
+        self.take(&buffer[..n]);
         Ok(n)
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.verifier.feed(bytes);
+        if let Some(recording) = &mut self.recording {
+            recording.extend_from_slice(bytes);
+        }
+    }
+
+    /// Keeps what comes from here on, which should be from the beginning.
+    pub(crate) fn record(&mut self) {
+        self.recording = Some(Vec::new());
+    }
+
+    pub(crate) fn recording(&mut self) -> Vec<u8> {
+        self.recording.take().expect("it was asked to record")
+    }
+
+    /// Plays on, a packet at a time, until so many null packets have been added in all; when that
+    /// was.
+    pub(crate) fn await_nulls(&mut self, nulls: u64) -> Instant {
+        while self.verifier.report().inserted.nulls < nulls {
+            assert!(self.step_of(188).expect("the stream goes on") > 0, "the stream ended");
+        }
+        super::stopwatch()
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -241,7 +311,14 @@ pub(crate) struct Asked {
 impl Asked {
     pub(crate) fn begin(mut self) -> Player {
         let (status, head, rest) = read_head(&mut self.socket).expect("a head");
-        Player { socket: self.socket, status, head, rest, verifier: Verifier::new() }
+        Player {
+            socket: self.socket,
+            status,
+            head,
+            rest,
+            verifier: Verifier::new(),
+            recording: None,
+        }
     }
 
     /// Waits for the head for so long at most, then hangs up.
@@ -251,7 +328,8 @@ impl Asked {
             Ok((status, head, rest)) => {
                 self.socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
                 let socket = self.socket;
-                Some(Player { socket, status, head, rest, verifier: Verifier::new() })
+                let verifier = Verifier::new();
+                Some(Player { socket, status, head, rest, verifier, recording: None })
             }
             Err(error) => {
                 let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
@@ -264,6 +342,14 @@ impl Asked {
 
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// Not a byte has come.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.socket.set_nonblocking(true).unwrap();
+        let peeked = self.socket.peek(&mut [0]);
+        self.socket.set_nonblocking(false).unwrap();
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// The whole reply, for a request that is refused.

@@ -5,7 +5,8 @@
 mod client;
 mod metrics;
 mod refusal;
-mod server;
+pub(crate) mod server;
+pub(crate) mod tool;
 mod web;
 
 pub(crate) use client::Asked;
@@ -71,6 +72,17 @@ pub(crate) fn await_stops(engine: &Emulator, n: u64) {
     let patience = u64::try_from(PATIENCE.as_millis()).unwrap();
     assert!(control.wait_for(patience, done), "{n} stops: {:?}", control.counters());
     assert_eq!(control.counters().stops, n, "{:?}", control.counters());
+}
+
+/// Lets all of them play until each has so many bytes, a little each in turn: nobody falls behind.
+pub(crate) fn play_together(players: &mut [Player], bytes: u64) {
+    while players.iter().any(|player| player.report().bytes < bytes) {
+        for player in &mut *players {
+            let had = player.report().bytes;
+            let until = bytes.min(had + 64 * 1024);
+            assert!(had >= until || player.play(until).bytes > had, "ended: {:?}", player.report());
+        }
+    }
 }
 
 /// Looks until `look` finds something. Only for facts that live in another process and send no

@@ -7,6 +7,7 @@ use ace_emulator::Emulator;
 use serde_json::Value;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::process::Child;
 use std::process::Command;
@@ -26,6 +27,19 @@ pub(crate) struct Server {
 struct Log {
     lines: Mutex<Vec<String>>,
     grown: Condvar,
+}
+
+impl Log {
+    /// Keeps what is said, line by line, until its end.
+    fn follow(log: &Arc<Self>, output: impl Read + Send + 'static) {
+        let log = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                log.lines.lock().unwrap().push(line);
+                log.grown.notify_all();
+            }
+        });
+    }
 }
 
 /// How a server is to be started; the defaults make time-outs short.
@@ -68,6 +82,13 @@ impl Server {
         let lines = self.lines();
         let said = lines.iter().filter_map(|line| line.split("listening on http://").nth(1));
         said.map(|text| text.trim().parse().expect("an address")).collect()
+    }
+
+    /// `ringcast demo`, which brings its own engine.
+    pub(crate) fn demo() -> Start {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringcast"));
+        command.arg("demo").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        Start { command }.set("RINGCAST_SHARDS", "2")
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -183,17 +204,11 @@ impl Start {
 
     /// Starts it and waits until it listens.
     pub(crate) fn start(mut self) -> Server {
-        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the built binary starts");
-        let stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Log::default());
-        let writer = log.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                writer.lines.lock().unwrap().push(line);
-                writer.grown.notify_all();
-            }
-        });
+        Log::follow(&log, child.stdout.take().expect("piped"));
+        Log::follow(&log, child.stderr.take().expect("piped"));
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server { child, address, log };
         let line = server.await_line(&["listening on http://"]);
