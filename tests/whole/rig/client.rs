@@ -130,6 +130,11 @@ pub(crate) struct Player {
 }
 
 impl Player {
+    fn begun(socket: TcpStream, status: u16, head: String, rest: Vec<u8>) -> Self {
+        let verifier = Verifier::new();
+        Self { socket, status, head, rest, verifier, recording: None }
+    }
+
     /// What was sent as one head, as it is.
     pub(crate) fn send(address: SocketAddr, bytes: &[u8]) -> Asked {
         Self::send_on(connect(address), bytes)
@@ -311,14 +316,7 @@ pub(crate) struct Asked {
 impl Asked {
     pub(crate) fn begin(mut self) -> Player {
         let (status, head, rest) = read_head(&mut self.socket).expect("a head");
-        Player {
-            socket: self.socket,
-            status,
-            head,
-            rest,
-            verifier: Verifier::new(),
-            recording: None,
-        }
+        Player::begun(self.socket, status, head, rest)
     }
 
     /// Waits for the head for so long at most, then hangs up.
@@ -328,8 +326,7 @@ impl Asked {
             Ok((status, head, rest)) => {
                 self.socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
                 let socket = self.socket;
-                let verifier = Verifier::new();
-                Some(Player { socket, status, head, rest, verifier, recording: None })
+                Some(Player::begun(socket, status, head, rest))
             }
             Err(error) => {
                 let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
