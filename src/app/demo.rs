@@ -5,11 +5,19 @@
 
 use crate::app::boot::Boot;
 use crate::app::output;
+#[cfg(feature = "demo")]
+use crate::config::settings::Join;
 use std::process::ExitCode;
+#[cfg(feature = "demo")]
+use std::time::Duration;
 
 /// Ports that are tried from the wished one on.
 #[cfg(feature = "demo")]
 const PORTS_MAX: u16 = 50;
+
+/// Players look at five seconds of a stream before they show it, and get these at once.
+#[cfg(feature = "demo")]
+const JOIN: Join = Join::Behind(Duration::from_secs(6));
 
 #[cfg(not(feature = "demo"))]
 pub fn run(_boot: Boot) -> ExitCode {
@@ -29,6 +37,9 @@ pub fn run(mut boot: Boot) -> ExitCode {
         }
     };
     let _log = crate::app::log::init(boot.settings.log, boot.settings.log_level);
+    if boot.settings.join == Join::Auto {
+        boot.settings.join = JOIN;
+    }
     boot.settings.engines =
         vec![format!("{},name=demo", engine.addr()).parse().expect("our own SPEC")];
     let wished = listen(&mut boot);
