@@ -11,6 +11,7 @@ mod bytes;
 mod cold;
 mod engines;
 mod failures;
+mod hanging;
 mod http;
 mod names;
 mod offline;
