@@ -1,0 +1,3 @@
+//! nicsink.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! swarm.
+
+fn main() {}
