@@ -14,7 +14,7 @@ pub mod log;
 pub mod output;
 pub mod probe;
 pub mod serve;
-mod wire;
+pub mod wire;
 
 use std::process::ExitCode;
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Part of a head, not complete after this: 408.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn config(settings: &Settings) -> Config {
+pub fn config(settings: &Settings) -> Config {
     let count = |limit: Option<u32>| limit.map_or(0, |limit| limit as usize);
     Config {
         version: env!("CARGO_PKG_VERSION"),

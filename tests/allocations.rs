@@ -1,0 +1,379 @@
+//! That shard threads allocate nothing while bytes flow: the real server in this process, viewers
+//! on sockets, and an allocator that counts.
+//!
+//! Only threads with a shard's name are counted, and only while watched. What they allocate is
+//! kept with its backtrace and printed by a test that fails, or with RINGCAST_TEST_TRACES set.
+//! A window has no length in time: it ends when every viewer has got so many bytes more.
+
+#![expect(unsafe_code, reason = "a global allocator, and the calling thread's name")]
+#![allow(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
+
+use ace_emulator::Channel;
+use ace_emulator::Config;
+use ace_emulator::Emulator;
+use ace_emulator::Knob;
+use ringcast::app::boot::Boot;
+use ringcast::app::wire;
+use ringcast::base::ids::Infohash;
+use ringcast::base::ids::Target;
+use ringcast::config::Sources;
+use ringcast::engine::pool;
+use ringcast::net::egress::Driver;
+use ringcast::net::host;
+use ringcast::net::listen;
+use ringcast::net::listen::ListenConfig;
+use ringcast::net::runtime::RuntimeDriver;
+use ringcast::registry::home;
+use ringcast::ring::Arena;
+use ringcast::ring::ArenaConfig;
+use ringcast::shard::Chore;
+use ringcast::shard::Fleet;
+use ringcast::shard::Launch;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use std::alloc::GlobalAlloc;
+use std::alloc::Layout;
+use std::alloc::System;
+use std::backtrace::Backtrace;
+use std::cell::Cell;
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+const SHARDS: usize = 2;
+const STREAMS: usize = 2;
+const VIEWERS: usize = 50;
+const BITRATE_BPS: u64 = 24_000_000;
+
+/// What every viewer gets in a window, at least: a tick sends twice as much, every 50 ms.
+const WINDOW_BYTES: u64 = 64 * 1_024;
+const WINDOWS: usize = 60;
+/// Less than half the ring, so that its owner need not hold the engine back.
+const BURST_BYTES: u64 = 3 << 20;
+/// Played before anything is counted: a viewer gets the burst's last second, and at the end of this
+/// the ring of 8 MiB has gone round.
+const WARM_UP_BYTES: u64 = 9 << 20;
+
+/// Whatever is awaited comes within this, or the test has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static WATCHING: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static TRACES: Mutex<Vec<Backtrace>> = Mutex::new(Vec::new());
+const TRACES_MAX: usize = 2_048;
+
+/// One server at a time: the allocator is the process's.
+static ONE: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// Whether this is a shard's thread, once somebody asked.
+    static IS_SHARD: Cell<Option<bool>> = const { Cell::new(None) };
+    /// What is allocated for a trace does not count.
+    static IS_NOTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The system's allocator, watched.
+struct Counting;
+
+// SAFETY: everything is done by `System`; `note` touches neither layout nor memory, and the
+// allocations it makes itself come back here and end at its guard.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, start: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        note();
+        // SAFETY: as above; every block came from `System`.
+        unsafe { System.realloc(start, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(start, layout) }
+    }
+}
+
+fn note() {
+    if !WATCHING.load(Relaxed) || !is_shard() || IS_NOTING.replace(true) {
+        return;
+    }
+    ALLOCATIONS.fetch_add(1, Relaxed);
+    let mut traces = TRACES.lock().unwrap_or_else(PoisonError::into_inner);
+    if traces.len() < TRACES_MAX {
+        traces.push(Backtrace::force_capture());
+    }
+    drop(traces);
+    IS_NOTING.set(false);
+}
+
+/// Asked while watched only: by then the threads have their names.
+fn is_shard() -> bool {
+    if let Some(known) = IS_SHARD.get() {
+        return known;
+    }
+    let mut name = [0_u8; 16];
+    // SAFETY: the kernel writes at most 16 bytes, its end included.
+    let failed = unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    let is_shard = failed == 0 && name.starts_with(b"shard-");
+    IS_SHARD.set(Some(is_shard));
+    is_shard
+}
+
+#[test]
+fn a_shard_allocates_nothing_while_bytes_flow() {
+    watch("auto", Driver::Auto, RuntimeDriver::Auto).judge();
+}
+
+#[test]
+fn a_shard_that_only_copies_allocates_nothing_while_bytes_flow() {
+    watch("copy", Driver::Auto, RuntimeDriver::Auto).judge();
+}
+
+#[test]
+fn a_shard_with_zero_copy_sends_allocates_nothing_while_bytes_flow() {
+    watch("zerocopy", Driver::Auto, RuntimeDriver::Auto).judge();
+}
+
+#[test]
+fn a_shard_on_epoll_allocates_nothing_while_bytes_flow() {
+    watch("auto", Driver::Epoll, RuntimeDriver::Legacy).judge();
+}
+
+/// What may be seen in the backtrace of an allocation: a question to an engine, its answer, and
+/// the deadlines that lead to one. Everything else is on the way of a byte.
+const CONTROL: &[&str] =
+    &["session_timers", "engine_io::stat", "engine_io::probe", "src/engine/pool/"];
+
+/// Of one question and its answer: a connection, two heads, a JSON body of forty values.
+const ALLOCATIONS_PER_QUESTION_MAX: u64 = 150;
+
+/// What was seen while watched.
+struct Seen {
+    /// Allocations in each window.
+    windows: Vec<u64>,
+    traces: Vec<Backtrace>,
+    /// Requests that the engine got.
+    questions: u64,
+    bytes: u64,
+}
+
+impl Seen {
+    fn judge(&self) {
+        let all: u64 = self.windows.iter().sum();
+        let loud = self.windows.iter().filter(|allocations| **allocations > 0).count() as u64;
+        let Self { questions, bytes, .. } = self;
+        eprintln!(
+            "{all} allocations in {loud} of {WINDOWS} windows; {questions} questions, {bytes} bytes"
+        );
+        let traces: Vec<String> = self.traces.iter().map(ToString::to_string).collect();
+        if std::env::var_os("RINGCAST_TEST_TRACES").is_some() {
+            eprintln!("{}", traces.join("\n"));
+        }
+        let is_control = |trace: &&String| CONTROL.iter().any(|frame| trace.contains(frame));
+        let (control, data): (Vec<&String>, Vec<&String>) = traces.iter().partition(is_control);
+        assert!(data.is_empty(), "{} for bytes, the first:\n{}", data.len(), data[0]);
+        assert!(all as usize <= control.len(), "not all were traced: {all}");
+        assert!(all <= questions * ALLOCATIONS_PER_QUESTION_MAX, "{all} for {questions} questions");
+        // A question may begin in one window and end in the next.
+        assert!(loud <= 2 * questions, "{loud} windows, {questions} questions");
+    }
+}
+
+fn watch(send: &str, egress: Driver, runtime: RuntimeDriver) -> Seen {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let hashes = hashes();
+    let engine = engine(&hashes);
+    let server = Server::start(&engine, send, egress, runtime);
+    let crowd = Crowd::join(server.address, &hashes);
+    crowd.await_more(WARM_UP_BYTES);
+    let questions = engine.control().counters().requests;
+    let bytes = crowd.bytes();
+    let mut windows = Vec::with_capacity(WINDOWS);
+    WATCHING.store(true, Relaxed);
+    for _ in 0..WINDOWS {
+        let before = ALLOCATIONS.load(Relaxed);
+        crowd.await_more(WINDOW_BYTES);
+        windows.push(ALLOCATIONS.load(Relaxed) - before);
+    }
+    WATCHING.store(false, Relaxed);
+    let bytes = crowd.bytes() - bytes;
+    // Those that were underway at the beginning are answered while watched: of each stream one,
+    // and whether the engine lives.
+    let underway = STREAMS as u64 + 1;
+    let questions = engine.control().counters().requests - questions + underway;
+    let traces = std::mem::take(&mut *TRACES.lock().unwrap_or_else(PoisonError::into_inner));
+    crowd.leave();
+    server.stop();
+    Seen { windows, traces, questions, bytes }
+}
+
+/// One stream of each shard.
+fn hashes() -> Vec<String> {
+    let text = |n: u32| format!("{:032x}{n:08x}", 0xa110c_u32);
+    let of_shard = |shard: usize| {
+        let mut all = (0..).map(text);
+        let is_its = |hash: &String| {
+            let target = Target::Infohash(Infohash::parse(hash.as_bytes()).unwrap());
+            usize::from(home(&target, SHARDS).0) == shard
+        };
+        all.find(is_its).unwrap()
+    };
+    (0..STREAMS).map(|stream| of_shard(stream % SHARDS)).collect()
+}
+
+fn engine(hashes: &[String]) -> Emulator {
+    let config =
+        Config::default().knob(Knob::BurstBytes, BURST_BYTES).knob(Knob::PieceBytes, 48_000_u64);
+    let channel = |hash: &String| Channel::signed(hash).bitrate_bps(BITRATE_BPS);
+    let config = hashes.iter().fold(config, |config, hash| config.channel(channel(hash)));
+    Emulator::start(config).expect("the emulated engine starts")
+}
+
+/// What `ringcast serve` starts, on a port of its own.
+struct Server {
+    fleet: Fleet,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(engine: &Emulator, send: &str, egress: Driver, runtime: RuntimeDriver) -> Self {
+        let specs = format!("{},name=e0", engine.addr());
+        let shards = SHARDS.to_string();
+        let environment = [
+            ("RINGCAST_LISTEN", "127.0.0.1:0"),
+            ("RINGCAST_ENGINES", &specs),
+            ("RINGCAST_SHARDS", &shards),
+            ("RINGCAST_MEMORY", "64MiB"),
+            ("RINGCAST_JOIN_SECONDS", "1"),
+            ("PROXY_BUFFER_TTL", "2"),
+            ("RINGCAST_SEND", send),
+        ];
+        let environment = environment.map(|(name, value)| (name.into(), value.into())).into();
+        let boot = Boot::new(Sources { environment, ..Sources::default() }).unwrap();
+        let settings = boot.settings;
+        let mut config = wire::config(&settings);
+        config.egress = egress;
+        config.runtime = runtime;
+        host::ignore_sigpipe();
+        let listeners = listen::bind(&ListenConfig::new(settings.listen[0], SHARDS)).unwrap();
+        let address = listeners.local;
+        let arena = Arena::reserve(&ArenaConfig {
+            budget_bytes: settings.memory_bytes,
+            page_bytes: host::features().page_bytes,
+            region_bytes_max: 64 << 20,
+        });
+        let listeners = listeners.fds.into_iter().map(|fd| vec![fd]).collect();
+        let launch = Launch { config, arena: arena.unwrap(), listeners, boot_seed: 1 };
+        let fleet = Fleet::start(launch).unwrap();
+        fleet.tell_pool(pool::Input::Configure(settings.engines));
+        Self { fleet, address }
+    }
+
+    fn stop(self) {
+        self.fleet.drain();
+        for _ in 0..SHARDS {
+            match self.fleet.chores.recv_timeout(PATIENCE) {
+                Ok(Chore::Ended { clean, .. }) => assert!(clean, "a shard did not end in order"),
+                other => panic!("a shard ends: {other:?}"),
+            }
+        }
+        self.fleet.join();
+    }
+}
+
+/// Viewers that read whatever comes, on a thread of their own.
+struct Crowd {
+    received: Arc<Received>,
+    reader: std::thread::JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Received {
+    bytes: Mutex<Vec<u64>>,
+    grown: Condvar,
+    is_over: AtomicBool,
+}
+
+impl Crowd {
+    fn join(address: SocketAddr, hashes: &[String]) -> Self {
+        let viewer = |n: usize| {
+            let mut socket = TcpStream::connect(address).unwrap();
+            let path = format!("/ace/getstream?infohash={}", hashes[n % hashes.len()]);
+            write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        };
+        let sockets: Vec<TcpStream> = (0..VIEWERS).map(viewer).collect();
+        let received = Arc::new(Received::default());
+        *received.bytes.lock().unwrap() = vec![0; VIEWERS];
+        let theirs = received.clone();
+        let reader = std::thread::spawn(move || theirs.read(sockets));
+        Self { received, reader }
+    }
+
+    /// Waits until every viewer has got so many bytes more.
+    fn await_more(&self, bytes: u64) {
+        let mut now = self.received.bytes.lock().unwrap();
+        let goals: Vec<u64> = now.iter().map(|had| had + bytes).collect();
+        while now.iter().zip(&goals).any(|(have, goal)| have < goal) {
+            let (guard, waited) = self.received.grown.wait_timeout(now, PATIENCE).unwrap();
+            now = guard;
+            assert!(!waited.timed_out(), "nobody got anything: {now:?}");
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.received.bytes.lock().unwrap().iter().sum()
+    }
+
+    fn leave(self) {
+        self.received.is_over.store(true, Relaxed);
+        self.reader.join().unwrap();
+    }
+}
+
+impl Received {
+    fn read(&self, mut sockets: Vec<TcpStream>) {
+        let mut buffer = vec![0; 256 * 1_024];
+        let mut got = vec![0; sockets.len()];
+        while !self.is_over.load(Relaxed) {
+            let mut polled: Vec<PollFd<'_>> =
+                sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+            let timeout = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+            rustix::event::poll(&mut polled, Some(&timeout)).unwrap();
+            let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
+            for (at, socket) in sockets.iter_mut().enumerate().filter(|(at, _)| ready[*at]) {
+                let n = socket.read(&mut buffer).expect("the stream goes on");
+                assert!(n > 0, "the stream ended");
+                got[at] = n as u64;
+            }
+            let mut bytes = self.bytes.lock().unwrap();
+            for (sum, n) in bytes.iter_mut().zip(&mut got) {
+                *sum += std::mem::take(n);
+            }
+            drop(bytes);
+            self.grown.notify_all();
+        }
+    }
+}
