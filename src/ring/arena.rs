@@ -5,11 +5,13 @@
 //! process stays small. It never waits for anybody on the way of a byte: a slab is there or not.
 //!
 //! Invariants: a slab is in exactly one place (the free list, a [`SlabCache`], a writer's live or
-//! condemned list, or lost), and [`Slab`] is the evidence; the sum of the promises stays within
-//! the budget less one sixteenth, which is kept back for condemned slabs.
+//! condemned list, or lost), and [`Slab`] is the evidence; the promises and the charges for twins
+//! stay together within the budget less one sixteenth, which is kept back for condemned slabs;
+//! as many slabs as are charged stay unused.
 //!
 //! [`SlabCache`]: super::SlabCache
 
+use super::budget::Budget;
 use super::free_list::FreeList;
 use super::mapping::Mapping;
 use super::reader::Pinned;
@@ -57,7 +59,8 @@ pub struct Arena {
     free_list: FreeList,
     /// On the free list or not yet committed. Behind the list's truth by a moment.
     free: CachePadded<AtomicU32>,
-    promised: AtomicU32,
+    budget: Budget,
+    page_bytes: usize,
     regions_committed: AtomicU32,
     /// Held while a region is committed.
     committing: Mutex<()>,
@@ -97,13 +100,15 @@ impl Arena {
     pub(super) fn build(layout: Layout, page_bytes: usize) -> io::Result<&'static Self> {
         assert!(layout.slab_bytes.is_multiple_of(PACKET_BYTES));
         let bytes = layout.slab_bytes * layout.slabs_total as usize;
+        let reserve = layout.slabs_total / RESERVE_PART;
         Ok(Box::leak(Box::new(Self {
             mapping: Mapping::reserve(bytes, page_bytes)?,
             layout,
-            reserve: layout.slabs_total / RESERVE_PART,
+            reserve,
             free_list: FreeList::new(layout.slabs_total),
             free: CachePadded::new(AtomicU32::new(layout.slabs_total)),
-            promised: AtomicU32::new(0),
+            budget: Budget::new(layout.slabs_total - reserve),
+            page_bytes,
             regions_committed: AtomicU32::new(0),
             committing: Mutex::new(()),
             lost: AtomicU32::new(0),
@@ -125,7 +130,7 @@ impl Arena {
     }
 
     pub fn slabs_promised(&self) -> u32 {
-        self.promised.load(Ordering::Relaxed)
+        self.budget.promised()
     }
 
     /// Never used again, because a reader went away with operations in flight on them.
@@ -141,20 +146,24 @@ impl Arena {
     /// for one more.
     pub fn promise(&'static self, bytes: u64) -> Option<Promise> {
         let slabs = u32::try_from(bytes.div_ceil(self.layout.slab_bytes as u64)).ok()?;
-        let promised_max = self.layout.slabs_total - self.reserve;
-        let mut promised = self.promised.load(Ordering::Relaxed);
-        loop {
-            let next = promised.checked_add(slabs).filter(|&next| next <= promised_max)?;
-            match self.promised.compare_exchange_weak(
-                promised,
-                next,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Some(Promise { arena: self, slabs }),
-                Err(now) => promised = now,
-            }
-        }
+        self.budget.promise(slabs).then(|| Promise { arena: self, slabs })
+    }
+
+    /// Charged to the twins of rings: memory of the budget that is not in slabs.
+    pub fn twin_bytes(&self) -> u64 {
+        u64::from(self.budget.charged()) * self.layout.slab_bytes as u64
+    }
+
+    /// All or nothing, from what is free and not kept back.
+    pub(super) fn charge(&'static self, slabs: u64) -> Option<Charge> {
+        let slabs = u32::try_from(slabs).ok()?;
+        let room = || self.slabs_free().saturating_sub(self.reserve);
+        self.budget.charge(slabs, room).then(|| Charge { arena: self, slabs })
+    }
+
+    /// Of the host, or what a test pretends it to be.
+    pub(super) fn page_bytes(&self) -> usize {
+        self.page_bytes
     }
 
     /// The committed regions, in the order of their numbers; later ones are appended.
@@ -205,9 +214,12 @@ impl Arena {
         slab as usize * self.layout.slab_bytes + at
     }
 
-    /// `spare`: only when more is free than is kept back for condemned slabs.
+    /// `spare`: only when more is free than is kept back for condemned slabs. What is charged to
+    /// twins counts as not free.
     pub(super) fn take(&self, spare: bool) -> Option<Slab> {
-        if spare && self.free.load(Ordering::Relaxed) <= self.reserve {
+        let charged = self.budget.charged();
+        let kept = charged + if spare { self.reserve } else { 0 };
+        if (spare || charged > 0) && self.free.load(Ordering::Relaxed) <= kept {
             return None;
         }
         loop {
@@ -280,7 +292,20 @@ impl Promise {
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        self.arena.promised.fetch_sub(self.slabs, Ordering::Relaxed);
+        self.arena.budget.end_promise(self.slabs);
+    }
+}
+
+/// Having one tells you that a twin may hold as much memory as so many slabs. It returns to the
+/// arena on drop.
+pub(super) struct Charge {
+    arena: &'static Arena,
+    slabs: u32,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.arena.budget.end_charge(self.slabs);
     }
 }
 

@@ -18,12 +18,16 @@
 //! 5. Counts of operations in flight are the reader's own, not atomic.
 //! 6. Who must wait copies out under a turn and drops it first.
 //! 7. An index entry counts after `tail` was read again.
+//! 8. A [twin] has each commit before head says so. Its base and the turns' twin pins are to its
+//!    pages what `tail` and the pins are to the slabs; no operation in flight pins it.
+//!
+//! [twin]: Writer::open_twin
 //!
 //! # Why no byte changes while somebody reads it
 //!
 //! The memory of a slab is written through a raw pointer in one place ([`Writer::append`]) and
-//! read through slices that are made in two ([`Turn::bytes`], [`Pinned::as_slice`]). No `&mut` to
-//! a slab exists. It is to be shown that a write never meets a slice over the same byte, and that
+//! read through slices that are made in two ([`Turn::bytes`], [`Pinned::as_slice`]), and by the
+//! writer itself, which copies what it appended to the twin. No `&mut` to a slab exists. It is to be shown that a write never meets a slice over the same byte, and that
 //! every read byte was written before.
 //!
 //! *One owner.* A slab's number exists as one `Slab` value, neither `Copy` nor `Clone`: on the
@@ -69,6 +73,7 @@
 //! reader.
 
 mod arena;
+mod budget;
 mod cache;
 mod free_list;
 mod index;
@@ -77,6 +82,7 @@ mod reader;
 mod shared;
 mod sync;
 mod turn;
+mod twin;
 mod writer;
 
 #[cfg(all(test, ringcast_loom))]
@@ -98,6 +104,8 @@ pub use reader::Pinned;
 pub use reader::Reader;
 pub use shared::Ring;
 pub use turn::Turn;
+pub use twin::Shared;
+pub use twin::TwinError;
 pub use writer::RingFull;
 pub use writer::Tended;
 pub use writer::Writer;

@@ -91,7 +91,7 @@ impl Reader {
             return;
         }
         self.in_flight.check_invariants();
-        let pin = self.ring.pins[self.index].load(Ordering::Relaxed);
+        let pin = self.ring.pins[self.index].slabs.load(Ordering::Relaxed);
         assert!(self.oldest_in_flight().is_none_or(|oldest| {
             // A slab that was pinned in this turn is covered by the turn's own pin.
             pin / self.ring.slab_bytes() <= oldest / self.ring.slab_bytes()

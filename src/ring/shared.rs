@@ -1,8 +1,8 @@
 //! The shared part of a ring: the words that its writer and its readers meet on.
 //!
 //! It holds no bytes and decides nothing. Each hot word has a cache line of its own. Who writes
-//! what: `head`, `tail`, `state`, the slab table and the indices are the writer's, `pins[r]` is
-//! reader r's alone; everybody reads everything.
+//! what: `head`, `tail`, `state`, the twin's base, the slab table and the indices are the
+//! writer's, `pins[r]` is reader r's alone; everybody reads everything.
 //!
 //! Invariants: `tail <= head`, both multiples of 188; neither ever goes back.
 
@@ -17,10 +17,13 @@ use super::sync::Mutex;
 use super::sync::Ordering;
 use super::sync::fence;
 use super::sync::lock;
+use super::twin;
+use super::twin::TwinFile;
 use crate::ts::psi::Psi;
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 /// Versions of the tables that are kept: a ring of 60 s sees one or two.
 const PSI_VERSIONS_MAX: usize = 16;
@@ -34,8 +37,7 @@ pub struct Ring {
     /// The first byte still promised.
     pub(super) tail: CachePadded<AtomicU64>,
     pub(super) ended: CachePadded<AtomicBool>,
-    /// The lowest byte that each reader may touch, or [`UNPINNED`].
-    pub(super) pins: Box<[CachePadded<AtomicU64>]>,
+    pub(super) pins: Box<[CachePadded<Pins>]>,
     /// A reader's place is taken: two on one pin would undo each other's.
     pub(super) taken: Box<[AtomicBool]>,
     pub(super) table: SlabTable,
@@ -43,9 +45,27 @@ pub struct Ring {
     pub(super) psi_packets: Log<2>,
     pub(super) notes: CachePadded<Notes>,
     pub(super) quarantine: Quarantine,
+    /// The first byte that is sent from the twin, or `twin::ABSENT`.
+    pub(super) twin_base: CachePadded<AtomicU64>,
+    /// Made when it is first needed, and kept: a reader may look at it at any time.
+    pub(super) twin_file: OnceLock<TwinFile>,
     psi: Mutex<VecDeque<(u32, Arc<Psi>)>>,
     arena: &'static Arena,
     generation: u32,
+}
+
+/// A reader's word to the owner. Both stand on one cache line: they are written together.
+pub(super) struct Pins {
+    /// The lowest byte that the reader may touch in the slabs, or [`UNPINNED`].
+    pub(super) slabs: AtomicU64,
+    /// The lowest byte that a running turn may send from the twin, or [`UNPINNED`].
+    pub(super) twin: AtomicU64,
+}
+
+impl Pins {
+    fn new() -> Self {
+        Self { slabs: AtomicU64::new(UNPINNED), twin: AtomicU64::new(UNPINNED) }
+    }
 }
 
 /// What the writer says about its stream, roughly at head.
@@ -66,7 +86,7 @@ impl Ring {
             head: word(0),
             tail: word(0),
             ended: CachePadded::new(AtomicBool::new(false)),
-            pins: (0..readers).map(|_| word(UNPINNED)).collect(),
+            pins: (0..readers).map(|_| CachePadded::new(Pins::new())).collect(),
             taken: (0..readers).map(|_| AtomicBool::new(false)).collect(),
             table: SlabTable::new(slabs_max),
             access: Log::new(ACCESS_ENTRIES),
@@ -76,6 +96,8 @@ impl Ring {
                 bitrate_bps: AtomicU64::new(0),
             }),
             quarantine: Quarantine::new(),
+            twin_base: word(twin::ABSENT),
+            twin_file: OnceLock::new(),
             psi: Mutex::new(VecDeque::with_capacity(PSI_VERSIONS_MAX)),
             arena,
             generation,
@@ -140,7 +162,7 @@ impl Ring {
     /// max(pin, tail) on stays as it is until the pin is raised.
     #[inline]
     pub(super) fn pin_and_read_tail(&self, reader: usize, pin: u64) -> u64 {
-        self.pins[reader].store(pin, Ordering::SeqCst);
+        self.pins[reader].slabs.store(pin, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.tail.load(Ordering::Acquire)
     }
@@ -148,7 +170,7 @@ impl Ring {
     /// Release: what the reader read below the new pin happened before it.
     #[inline]
     pub(super) fn raise_pin(&self, reader: usize, pin: u64) {
-        self.pins[reader].store(pin, Ordering::Release);
+        self.pins[reader].slabs.store(pin, Ordering::Release);
     }
 
     /// The owner's half (rule 4): after this, a slab whose end is not above the result is read by
@@ -161,7 +183,7 @@ impl Ring {
 
     /// For slabs that were condemned under an earlier tail, whose fence lies before this.
     pub(super) fn lowest_pin(&self) -> u64 {
-        self.pins.iter().map(|pin| pin.load(Ordering::Acquire)).min().unwrap_or(UNPINNED)
+        self.pins.iter().map(|pin| pin.slabs.load(Ordering::Acquire)).min().unwrap_or(UNPINNED)
     }
 }
 

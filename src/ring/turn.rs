@@ -16,6 +16,7 @@ use super::reader::Pinned;
 use super::reader::Reader;
 use super::shared::Ring;
 use super::shared::UNPINNED;
+use super::twin::Shared;
 use crate::ts::psi::Psi;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Turn<'a> {
     head: u64,
     tail: u64,
     floor: Cell<u64>,
+    /// What may be sent from the twin begins here; above head when there is none.
+    twin_from: u64,
 }
 
 impl<'a> Turn<'a> {
@@ -36,11 +39,13 @@ impl<'a> Turn<'a> {
         let ring = reader.ring();
         let lowest = lowest_cursor.unwrap_or_else(|| ring.tail());
         let pin = lowest.min(reader.oldest_in_flight().unwrap_or(UNPINNED));
+        let twin_pinned = ring.pin_twin(reader.index());
         let tail = ring.pin_and_read_tail(reader.index(), pin);
         let head = ring.head();
+        let twin_from = ring.twin_from(twin_pinned);
         assert!(tail <= head, "tail {tail} above head {head}");
         assert!(lowest <= head, "a cursor at {lowest} is beyond head {head}");
-        Self { reader, head, tail, floor: Cell::new(pin.max(tail)) }
+        Self { reader, head, tail, floor: Cell::new(pin.max(tail)), twin_from }
     }
 
     /// The end of what may be read.
@@ -80,6 +85,19 @@ impl<'a> Turn<'a> {
         // The slice ends its borrow of the turn here and goes on as a counted pin.
         let (ptr, len) = (bytes.as_ptr(), bytes.len());
         self.reader.pinned(offset, slab, ptr, len)
+    }
+
+    /// Where these bytes stand in the twin's file, up to head or `len_max`; slabs' ends do not cut
+    /// them. None: there is no twin, or it does not have them all.
+    #[inline]
+    pub fn shared(&self, offset: u64, len_max: usize) -> Option<Shared<'_>> {
+        if offset < self.twin_from.max(self.floor.get()) || offset >= self.head || len_max == 0 {
+            return None;
+        }
+        let file = self.ring().twin_file.get()?;
+        let len = (self.head - offset).min(len_max as u64) as usize;
+        file.note_read(offset, len);
+        Some(Shared { file: file.fd(), at: offset, len })
     }
 
     /// Makes everything from `offset` on readable in this turn. False: it is no longer there.
@@ -209,6 +227,7 @@ impl<'a> Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        self.ring().raise_twin_pin(self.reader.index());
         self.reader.settle();
     }
 }

@@ -5,6 +5,8 @@ mod index;
 mod oracle;
 mod rules;
 mod threads;
+#[cfg(not(miri))]
+mod twin;
 
 use super::small_arena;
 

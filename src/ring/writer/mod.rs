@@ -1,7 +1,7 @@
 //! The owner's side of a ring: append, commit, retire.
 //!
-//! It never waits for a reader and never reads what it wrote. Uncommitted bytes are its own;
-//! [`Writer::commit`] publishes them with one release store, and from then on they do not change.
+//! It never waits for a reader, and reads what it wrote only to copy it to the ring's twin.
+//! Uncommitted bytes are its own; [`Writer::commit`] publishes them with one release store, and from then on they do not change.
 //!
 //! Invariants (checked after every public method in debug): tail <= head <= written, all
 //! multiples of 188; the live slabs are those from tail to written, one after the other; the
@@ -9,15 +9,18 @@
 
 #![expect(unsafe_code, reason = "copies packets into a slab that readers read below head")]
 
-use super::arena::Arena;
-use super::arena::Promise;
-use super::arena::Slab;
-use super::cache::SlabCache;
-use super::index::Access;
-use super::index::PsiPacket;
-use super::shared::Ring;
-use super::sync::Ordering;
+mod twin;
+
 use crate::base::sizes::PACKET_BYTES;
+use crate::ring::arena::Arena;
+use crate::ring::arena::Promise;
+use crate::ring::arena::Slab;
+use crate::ring::cache::SlabCache;
+use crate::ring::index::Access;
+use crate::ring::index::PsiPacket;
+use crate::ring::shared::Ring;
+use crate::ring::sync::Ordering;
+use crate::ring::twin::Keeper;
 use crate::ts::psi::Psi;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -78,6 +81,7 @@ pub struct Writer {
     psi_packet_last: Option<u64>,
     retired_bytes: u64,
     retired_early_bytes: u64,
+    twin: Keeper,
     closing: bool,
     /// One thread at a time: it may be sent, not shared.
     _not_sync: PhantomData<Cell<()>>,
@@ -122,6 +126,7 @@ impl Writer {
             psi_packet_last: None,
             retired_bytes: 0,
             retired_early_bytes: 0,
+            twin: Keeper::new(slab_bytes),
             closing: false,
             _not_sync: PhantomData,
         }
@@ -217,8 +222,12 @@ impl Writer {
         self.ring.set_psi(version, psi);
     }
 
-    /// Publishes what was appended (rule 1): index entries first, then head. Returns head.
+    /// Publishes what was appended (rule 1): the twin's copy and the index entries first, then head.
+    /// Returns head. A twin that cannot be written is given up.
     pub fn commit(&mut self, media_us: u64, bitrate_bps: u64) -> u64 {
+        if self.twin.is_open() && self.fill_twin(self.written).is_err() {
+            self.twin.close(&self.ring);
+        }
         self.ring.notes.media_us.store(media_us, Ordering::Relaxed);
         self.ring.notes.bitrate_bps.store(bitrate_bps, Ordering::Relaxed);
         self.ring.access.publish(self.access_written);
@@ -242,6 +251,7 @@ impl Writer {
             self.retire(over.min(self.retirable()), cache);
         }
         self.sweep(cache);
+        self.twin.tend(&self.ring, self.head, self.tail);
         let condemned = self.condemned.len() as u64;
         let tended = Tended {
             retired_bytes: self.retired_bytes,
@@ -268,8 +278,9 @@ impl Writer {
         self.ahead.drain(..).for_each(|slab| cache.give(slab));
         self.retire_all();
         self.sweep(cache);
+        self.twin.tend(&self.ring, self.head, self.tail);
         self.check_invariants();
-        if self.condemned.is_empty() { Ok(()) } else { Err(self) }
+        if self.condemned.is_empty() && !self.twin.is_charged() { Ok(()) } else { Err(self) }
     }
 
     /// Bytes that fit into the last slab, after taking a new one if it is full.
@@ -352,6 +363,7 @@ impl Writer {
     fn retire_all(&mut self) {
         self.closing = true;
         self.written = self.head;
+        self.close_twin();
         while !self.live.is_empty() {
             self.condemn_oldest();
         }
