@@ -62,8 +62,9 @@ fn tidy_up(mut command: Command) -> Command {
 /// `NAME/main.rs` in a `tests` folder.
 pub(crate) fn test_targets() -> Vec<String> {
     let mut names = Vec::new();
-    let tools = fs::read_dir(root().join("tools")).into_iter().flatten().flatten();
-    let mut packages: Vec<PathBuf> = tools.map(|entry| entry.path()).collect();
+    let folders = ["tools", "perf"].map(|folder| fs::read_dir(root().join(folder)));
+    let entries = folders.into_iter().flatten().flatten().flatten();
+    let mut packages: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     packages.push(root());
     for package in packages {
         for entry in fs::read_dir(package.join("tests")).into_iter().flatten().flatten() {

@@ -15,6 +15,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("curl", "/usr/bin/curl"),
     ("iproute2", "/usr/bin/ip"),
     ("musl-tools", "/usr/bin/musl-gcc"),
+    ("clang", "/usr/bin/clang"),
+    ("libbpf-dev", "/usr/include/bpf/bpf_helpers.h"),
+    ("bpftool", "/usr/sbin/bpftool"),
 ];
 
 fn missing() -> Vec<&'static str> {
