@@ -173,12 +173,21 @@ impl Pinned {
     }
 }
 
+/// From the oldest slab in flight to the newest lie few, until a viewer is slow: 12 MB. Beyond it
+/// the table grows in doublings, to the ring's length at most.
+const SLABS_APART: usize = 64;
+
 /// Operations in flight by slab, oldest first (rule 5).
-#[derive(Default)]
 pub(super) struct InFlight {
     first: u64,
     counts: VecDeque<u32>,
     total: u32,
+}
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self { first: 0, counts: VecDeque::with_capacity(SLABS_APART), total: 0 }
+    }
 }
 
 impl InFlight {

@@ -79,10 +79,13 @@ impl Core {
             rate_mark: (0, self.now),
         };
         self.stats.viewers += 1;
+        // A turn may bring a send and a hang-up of everybody: it finds room for them.
+        self.events.reserve(2 * self.places.len());
         let audience = &mut self.audiences[at];
         audience.waiting += 1;
         audience.wait_deadline = audience.wait_deadline.min(wait_until);
         self.places[place].entry = audience.entries.insert(entry);
+        audience.ready.reserve(2 * audience.entries.len());
         Ok(())
     }
 

@@ -36,6 +36,9 @@ const EVICT_PART: u64 = 4;
 /// Condemned slabs beyond cap / this: no more slabs are taken until the evictions show.
 const STOP_PART: u64 = 2;
 
+/// Room for so many from the start, 6 MB of stream; a longer ring grows its lists in doublings.
+const SLABS_FIRST: usize = 32;
+
 const PACKET: u64 = PACKET_BYTES as u64;
 
 /// No slab is to be had: the caller stops reading the engine and tries the rest again at the next
@@ -117,9 +120,9 @@ impl Writer {
             head: 0,
             written: 0,
             first_live: 0,
-            live: VecDeque::new(),
-            ahead: VecDeque::new(),
-            condemned: VecDeque::new(),
+            live: VecDeque::with_capacity(SLABS_FIRST),
+            ahead: VecDeque::with_capacity(SLABS_FIRST),
+            condemned: VecDeque::with_capacity(SLABS_FIRST),
             access_written: 0,
             access_last: None,
             psi_packets_written: 0,
