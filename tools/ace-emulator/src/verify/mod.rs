@@ -128,6 +128,13 @@ impl Verifier {
         self.state.following.as_ref().map(|following| following.signed.config())
     }
 
+    /// When the newest packet of the source was emitted, µs since 1970.
+    pub fn newest_emission_us(&self) -> Option<u64> {
+        let following = self.state.following.as_ref()?;
+        let config = following.signed.config();
+        Some(config.epoch_us + config.emission_offset_us(following.next.checked_sub(1)?))
+    }
+
     /// What was found so far.
     pub fn report(&self) -> Report {
         let mut report = self.state.report.clone();
