@@ -3,22 +3,25 @@
 //! `test` is the whole truth about a tree: packages, format, lints, tests, the ring's memory
 //! model. It stops at the first step that fails and names it. What cannot be run on a machine is
 //! printed as NOT RUN, with the command that would change that; nothing is skipped in silence.
+//! `perf` measures; a slow result is not a failure.
 
 #![expect(clippy::print_stdout, reason = "a command-line tool speaks on stdout")]
 
 mod cargo;
 mod packages;
+mod perf;
 mod runner;
 mod steps;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask test [--deep] | docs | static
+const USAGE: &str = "usage: cargo xtask test [--deep] | docs | static | perf [SCENARIO…]
 
   test      install what the tests need, then format, lints and tests (under 25 minutes, two cores)
   --deep    also what takes long: more of the memory model, miri, 100 000 seeds, long runs
   docs      write the generated pages again (docs/SETTINGS.md, docs/help.txt, README's table)
-  static    build the static musl binary for the container";
+  static    build the static musl binary for the container
+  perf      measure (cargo xtask perf --help; perf/README.md)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +31,11 @@ fn main() -> ExitCode {
         ["test", "--deep"] => steps::test(true),
         ["docs"] => steps::docs(),
         ["static"] => steps::static_binary(),
+        ["perf", "-h" | "--help"] => {
+            println!("{}", perf::USAGE);
+            Ok(())
+        }
+        ["perf", words @ ..] => perf::run(words),
         [] | ["help" | "-h" | "--help"] => {
             println!("{USAGE}");
             Ok(())

@@ -1,0 +1,88 @@
+//! From fixed rounds to fixed pages; and a day's file keeps what was not measured again.
+
+use super::*;
+use crate::perf::figures::FIGURES;
+use crate::perf::report::sample::outcome;
+use crate::perf::report::sample::results;
+
+const ROWS: &str = "\
+| one-1000 | 1000 | ringcast | 8.00 | 12.00 (11.00–13.00) | 0.1200 (0.1100–0.1300) | \
+sendfile-same: 1.20 (1.10–1.30) | write-64k: 0.60 (0.55–0.65) | 98 | 12 | 62 | 2 | \
+1 of 2 met; missed: cpu_s_per_gb of ringcast ≤ 1.1001 × sendfile-same |
+| one-1000 | 1000 | sendfile-same | 8.00 | 10.00 | 0.1000 | – | – | 98 | 12 | 62 | 2 | – |
+| one-1000 | 1000 | write-64k | 8.00 | 20.00 | 0.2000 | – | – | 98 | 12 | 62 | 2 | – |
+";
+
+const TARGETS: &str = "\
+| one-1000 | cpu_s_per_gb of ringcast ≤ 1.1001 × sendfile-same | 1.200 (1.100–1.300) | **missed** |
+| one-1000 | faults of ringcast ≤ 0 | 0 | met |
+";
+
+#[test]
+fn the_table_of_fixed_rounds() {
+    let page = table::page(&results(vec![outcome(&[(0.11, 0.1), (0.13, 0.1)])]), Some("a.svg"));
+    assert!(page.starts_with("# Measured on bench, 2026-07-01\n\n- bench: 2 cores of Some CPU"));
+    assert!(page.contains("![CPU seconds per GB](a.svg)"));
+    assert!(page.contains(ROWS), "{page}");
+    assert!(page.contains(TARGETS), "{page}");
+    assert!(page.contains("`cargo xtask perf one-1000` (2 rounds of 15 s, commit 0123456789ab"));
+    assert!(!page.contains("What does not count"), "everything does");
+}
+
+#[test]
+fn what_does_not_count_is_said() {
+    let mut outcome = outcome(&[(0.11, 0.1), (0.13, 0.1)]);
+    outcome.notes.push("round 1 was discarded: 7.0 % steal while ringcast ran".to_owned());
+    outcome.rounds[1].runs[0].not_counted = vec!["faults 3, not more than 0".to_owned()];
+    let page = table::page(&results(vec![outcome]), None);
+    assert!(page.contains("| 1 of 2 |"), "{page}");
+    assert!(page.contains("- one-1000: round 1 was discarded: 7.0 % steal"), "{page}");
+    assert!(page.contains("- one-1000, round 2, ringcast: faults 3, not more than 0"), "{page}");
+}
+
+#[test]
+fn the_chart_of_fixed_rounds() {
+    let svg = chart::svg(&results(vec![outcome(&[(0.11, 0.1), (0.13, 0.1)])])).unwrap();
+    assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 760 178\""));
+    assert!(svg.contains("prefers-color-scheme:dark"));
+    // 470 wide for 0.2: the median of 0.12 is 282, its ends at 458 and 506.
+    assert!(
+        svg.contains("<rect class=\"r\" x=\"200\" y=\"78\" width=\"282\" height=\"14\"/>"),
+        "{svg}"
+    );
+    assert!(svg.contains("d=\"M458 85H506\""), "{svg}");
+    assert_eq!(svg.matches("<rect class=\"f\"").count(), 2);
+    assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
+    assert!(svg.ends_with("</svg>\n"));
+    assert!(chart::svg(&results(Vec::new())).is_none());
+}
+
+#[test]
+fn a_day_keeps_what_was_not_measured_again() {
+    let folder = std::env::temp_dir().join(format!("xtask-perf-{}-day", std::process::id()));
+    let mut other = outcome(&[(0.3, 0.3)]);
+    other.scenario.name = "one-50".to_owned();
+    other.scenario.viewers = 50;
+    save(results(vec![outcome(&[(0.11, 0.1)])]), &folder).unwrap();
+    save(results(vec![other]), &folder).unwrap();
+    let page = save(results(vec![outcome(&[(0.10, 0.1), (0.10, 0.1)])]), &folder).unwrap();
+    let json = folder.join("2026-07-01-bench.json");
+    let kept = load(&json).unwrap();
+    let names: Vec<&str> = kept.scenarios.iter().map(|one| one.scenario.name.as_str()).collect();
+    assert_eq!(names, ["one-50", "one-1000"]);
+    assert_eq!(kept.scenarios[1].rounds.len(), 2, "the newer one");
+    assert!(fs::read_to_string(&page).unwrap().contains("| one-50 | 50 | ringcast |"));
+    assert!(page.with_extension("svg").exists());
+    fs::write(&json, "{}").unwrap();
+    let why = save(results(Vec::new()), &folder).unwrap_err();
+    assert!(why.contains("move it away to begin a new one"), "{why}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn the_readme_explains_every_figure() {
+    let readme = fs::read_to_string(crate::cargo::root().join("perf/README.md")).unwrap();
+    for figure in FIGURES {
+        assert!(readme.contains(&format!("`{}`", figure.name)), "perf/README.md: {}", figure.name);
+    }
+}
