@@ -199,7 +199,10 @@ impl Crowd {
         viewer.state = State::Refused;
         self.refused += 1;
         let id = &self.streams[viewer.stream].id;
-        self.first_refusal.get_or_insert_with(|| format!("{why} (id {id})"));
+        // What the server answers is about the stream, a broken connection is not.
+        let answered = why.starts_with(|first: char| first.is_ascii_digit());
+        let about = if answered { format!(" (id {id})") } else { String::new() };
+        self.first_refusal.get_or_insert_with(|| why + &about);
     }
 
     /// Gives the connection back when it is one to be read by a task.

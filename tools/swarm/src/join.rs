@@ -78,7 +78,7 @@ impl Door {
                 "no local port left to connect to {target} from (net.ipv4.ip_local_port_range)"
             ),
             Some(libc::EMFILE | libc::ENFILE) => format!("{error} (ulimit -n)"),
-            Some(_) | None => format!("{target}: {error}"),
+            Some(_) | None => format!("connecting to {target}: {error}"),
         }
     }
 }

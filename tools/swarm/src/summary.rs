@@ -11,6 +11,8 @@ const MB: f64 = 1e6;
 const MIB: f64 = (1 << 20) as f64;
 /// Of a core: more than that and the swarm may be what was measured.
 const SWARM_BUSY: f64 = 0.9;
+/// Of the window: a server that waits longer for a CPU shares its core.
+const WAIT_MAX: f64 = 0.1;
 /// A hypervisor that takes more spoils the round.
 const STEAL_PERCENT_MAX: f64 = 4.0;
 
@@ -122,6 +124,11 @@ fn notes(outcome: &Outcome) -> Vec<String> {
     }
     if let Some(steal) = report.steal_percent.filter(|steal| *steal > STEAL_PERCENT_MAX) {
         notes.push(format!("the hypervisor took {steal:.1} %: discard this round"));
+    }
+    if let Some(wait_s) = report.cpu_wait_s.filter(|wait_s| *wait_s > WAIT_MAX * report.window_s) {
+        notes.push(format!(
+            "the server waited {wait_s:.1} s for a CPU: it was not alone on its core"
+        ));
     }
     if let Some(lost) = report.threads_lost.filter(|lost| *lost > 0) {
         notes.push(format!("{lost} threads of the server ended: their time is not counted"));
