@@ -1,13 +1,12 @@
-//! What the ring costs, in nanoseconds: `cargo bench --bench ring`.
-//!
-//! Without `--bench` (as under `cargo test --benches`) it runs a thousandth of it, so that it
-//! cannot rot. It prints a sum over the bytes that it read: equal sums, equal work.
+//! What the ring costs: `cargo bench --bench ring`.
 
-#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+mod rig;
 
-use ringcast::base::time::now;
+use rig::Case;
+use rig::Rig;
 use ringcast::ring::Arena;
 use ringcast::ring::ArenaConfig;
+use ringcast::ring::Pinned;
 use ringcast::ring::Reader;
 use ringcast::ring::SlabCache;
 use ringcast::ring::Writer;
@@ -32,6 +31,14 @@ impl Ring {
         Self { writer, cache: SlabCache::new(arena) }
     }
 
+    /// A ring with one chunk in it, and who reads it.
+    fn with_reader(arena: &'static Arena) -> (Self, Reader) {
+        let mut ring = Self::open(arena);
+        ring.append(&[1; CHUNK_BYTES]);
+        let reader = ring.reader(0);
+        (ring, reader)
+    }
+
     fn reader(&self, index: usize) -> Reader {
         Reader::new(Arc::clone(self.writer.ring()), index)
     }
@@ -44,47 +51,73 @@ impl Ring {
 }
 
 fn main() {
-    let large = std::env::args().any(|argument| argument == "--bench");
-    let rounds = |full: u64| if large { full } else { full / 1_000 };
+    let mut rig = Rig::from_args();
     let config = ArenaConfig {
         budget_bytes: 64 * MIB as u64,
         page_bytes: 4_096,
         region_bytes_max: 64 * MIB,
     };
     let arena = Arena::reserve(&config).expect("address space");
-    let mut sum = 0;
-    sum += turn(arena, rounds(20_000_000));
-    sum += bytes_of_many_viewers(arena, rounds(20_000));
-    sum += pin_and_done(arena, rounds(20_000_000));
-    sum += append_and_commit(arena, rounds(200_000));
-    sum += commit_to_read(arena, rounds(1_000_000));
-    println!("sum {sum:016x}");
+    let case = |name, what, rounds| Case { name, what, per_round: 1, rounds, is_counted: true };
+    rig.run(
+        case("ring_turn", "a turn: pin, fence, tail, head, unpin", 20_000_000),
+        || Ring::with_reader(arena),
+        counted::ring_turn,
+    );
+    rig.run(
+        Case {
+            per_round: VIEWERS,
+            ..case("ring_bytes", "bytes() for one of 1 000 viewers", 20_000)
+        },
+        || Ring::with_reader(arena),
+        counted::ring_bytes,
+    );
+    rig.run(
+        case("ring_pin", "a turn with one pin(), and its done()", 20_000_000),
+        || Pinning::new(arena),
+        counted::ring_pin,
+    );
+    rig.run(
+        case("ring_append", "63 920 bytes appended, committed, tended", 200_000),
+        || (Ring::open(arena), vec![1; CHUNK_BYTES]),
+        counted::ring_append,
+    );
+    let crossing = case("ring_cross", "from a commit to its reading on another core", 500_000);
+    rig.run(
+        Case { per_round: 2, is_counted: false, ..crossing },
+        || (Ring::open(arena), Ring::open(arena)),
+        counted::ring_cross,
+    );
+    rig.finish();
 }
 
-fn report(what: &str, times: u64, run: impl FnOnce() -> u64) -> u64 {
-    let start = now();
-    let sum = run();
-    let elapsed_ns = now().since(start).as_nanos() as f64;
-    println!("{what:<44} {:>9.2} ns", elapsed_ns / times.max(1) as f64);
-    sum
+/// A reader with a send in flight, as it nearly always has one.
+struct Pinning {
+    _ring: Ring,
+    reader: Reader,
+    _first: Pinned,
 }
 
-fn turn(arena: &'static Arena, times: u64) -> u64 {
-    let mut ring = Ring::open(arena);
-    ring.append(&[1; CHUNK_BYTES]);
-    let mut reader = ring.reader(0);
-    report("a turn (pin, fence, tail, head, unpin)", times, || {
-        (0..times).map(|_| reader.turn(Some(0)).head()).fold(0, u64::wrapping_add)
-    })
+impl Pinning {
+    fn new(arena: &'static Arena) -> Self {
+        let (ring, mut reader) = Ring::with_reader(arena);
+        let first = reader.turn(Some(0)).pin(0, 188);
+        Self { _ring: ring, reader, _first: first }
+    }
 }
 
-fn bytes_of_many_viewers(arena: &'static Arena, times: u64) -> u64 {
-    let mut ring = Ring::open(arena);
-    ring.append(&[1; CHUNK_BYTES]);
-    let mut reader = ring.reader(0);
-    report("per viewer of 1000: bytes() in one turn", times * VIEWERS, || {
+mod counted {
+    use super::*;
+
+    #[inline(never)]
+    pub(super) fn ring_turn((_, reader): &mut (Ring, Reader), rounds: u64) -> u64 {
+        (0..rounds).map(|_| reader.turn(Some(0)).head()).fold(0, u64::wrapping_add)
+    }
+
+    #[inline(never)]
+    pub(super) fn ring_bytes((_, reader): &mut (Ring, Reader), rounds: u64) -> u64 {
         let mut sum = 0_u64;
-        for _ in 0..times {
+        for _ in 0..rounds {
             let turn = reader.turn(Some(0));
             for viewer in 0..VIEWERS {
                 let bytes = turn.bytes(viewer * 188 % CHUNK_BYTES as u64, 65_536);
@@ -92,62 +125,51 @@ fn bytes_of_many_viewers(arena: &'static Arena, times: u64) -> u64 {
             }
         }
         sum
-    })
-}
+    }
 
-fn pin_and_done(arena: &'static Arena, times: u64) -> u64 {
-    let mut ring = Ring::open(arena);
-    ring.append(&[1; CHUNK_BYTES]);
-    let mut reader = ring.reader(0);
-    let first = reader.turn(Some(0)).pin(0, 188);
-    let sum = report("a turn with one pin(), and its done()", times, || {
+    #[inline(never)]
+    pub(super) fn ring_pin(pinning: &mut Pinning, rounds: u64) -> u64 {
+        let reader = &mut pinning.reader;
         let mut sum = 0;
-        for _ in 0..times {
+        for _ in 0..rounds {
             let pinned = reader.turn(Some(0)).pin(188, 65_536);
             sum += pinned.len() as u64;
             reader.done(pinned);
         }
         sum
-    });
-    reader.done(first);
-    sum
-}
+    }
 
-fn append_and_commit(arena: &'static Arena, times: u64) -> u64 {
-    let mut ring = Ring::open(arena);
-    let chunk = vec![1; CHUNK_BYTES];
-    report("append 63 920 bytes, commit, tend", times, || {
-        (0..times).for_each(|_| ring.append(&chunk));
+    #[inline(never)]
+    pub(super) fn ring_append((ring, chunk): &mut (Ring, Vec<u8>), rounds: u64) -> u64 {
+        (0..rounds).for_each(|_| ring.append(chunk));
         ring.writer.head()
-    })
-}
+    }
 
-/// Two threads: a packet is committed, the other sees and reads it, and answers in a ring of its
-/// own. Half a round trip.
-fn commit_to_read(arena: &'static Arena, times: u64) -> u64 {
-    let (mut there, mut back) = (Ring::open(arena), Ring::open(arena));
-    let (mut reader_there, mut reader_back) = (there.reader(0), back.reader(0));
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for round in 0..times {
-                wait_for(&mut reader_there, round * 188);
-                back.append(&[2; 188]);
-            }
-        });
-        report("commit to read on another core", 2 * times, || {
+    /// Two threads: a packet is committed, the other sees and reads it, and answers in a ring of
+    /// its own.
+    #[inline(never)]
+    pub(super) fn ring_cross((there, back): &mut (Ring, Ring), rounds: u64) -> u64 {
+        let (mut reader_there, mut reader_back) = (there.reader(0), back.reader(0));
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    wait_for(&mut reader_there, round * 188);
+                    back.append(&[2; 188]);
+                }
+            });
             let mut sum = 0;
-            for round in 0..times {
+            for round in 0..rounds {
                 there.append(&[1; 188]);
                 sum += u64::from(wait_for(&mut reader_back, round * 188));
             }
             sum
         })
-    })
-}
-
-fn wait_for(reader: &mut Reader, offset: u64) -> u8 {
-    while reader.ring().head() <= offset {
-        std::hint::spin_loop();
     }
-    reader.turn(Some(offset)).bytes(offset, 188)[0]
+
+    fn wait_for(reader: &mut Reader, offset: u64) -> u8 {
+        while reader.ring().head() <= offset {
+            std::hint::spin_loop();
+        }
+        reader.turn(Some(offset)).bytes(offset, 188)[0]
+    }
 }

@@ -79,6 +79,18 @@ pub(crate) fn test_targets() -> Vec<String> {
     names
 }
 
+/// The names of the product's benchmarks.
+pub(crate) fn bench_targets() -> Vec<String> {
+    let files = fs::read_dir(root().join("benches")).into_iter().flatten().flatten();
+    let mut names: Vec<String> = files
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "rs"))
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
 pub(crate) fn target_installed(target: &str) -> bool {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output();
     sysroot.is_ok_and(|out| {

@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool speaks on stdout")]
 
 mod cargo;
+mod instructions;
 mod packages;
 mod perf;
 mod runner;
@@ -16,12 +17,15 @@ mod steps;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask test [--deep] | docs | static | perf [SCENARIO…]
+                   | instructions [--keep]
 
   test      install what the tests need, then format, lints and tests (under 25 minutes, two cores)
   --deep    also what takes long: more of the memory model, miri, 100 000 seeds, long runs
   docs      write the generated pages again (docs/SETTINGS.md, docs/help.txt, README's table)
   static    build the static musl binary for the container
-  perf      measure (cargo xtask perf --help; perf/README.md)";
+  perf      measure (cargo xtask perf --help; perf/README.md)
+  instructions
+            count those of each benchmark; --keep writes perf/instructions.md";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +34,8 @@ fn main() -> ExitCode {
         ["test"] => steps::test(false),
         ["test", "--deep"] => steps::test(true),
         ["docs"] => steps::docs(),
+        ["instructions"] => instructions::instructions(false),
+        ["instructions", "--keep"] => instructions::instructions(true),
         ["static"] => steps::static_binary(),
         ["perf", "-h" | "--help"] => {
             println!("{}", perf::USAGE);

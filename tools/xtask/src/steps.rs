@@ -5,6 +5,7 @@
 //! the libraries, and the memory model is the library's test program with one more `--cfg`.
 
 use crate::cargo::MUSL;
+use crate::cargo::bench_targets;
 use crate::cargo::cargo;
 use crate::cargo::cargo_nightly;
 use crate::cargo::cargo_test;
@@ -43,6 +44,7 @@ fn all_steps(runner: &mut Runner, deep: bool) -> Result<(), String> {
     runner.run("build", cargo().args(programs).args(["--locked"]))?;
     memory_model(runner, deep)?;
     units_and_simulation(runner, &targets, deep)?;
+    benchmarks(runner)?;
     static_check(runner)?;
     packaging(runner)?;
     if deep {
@@ -71,6 +73,16 @@ fn units_and_simulation(runner: &mut Runner, targets: &[String], deep: bool) -> 
         command.env("SIM_SEEDS", "100000");
     }
     runner.tests("unit tests, tidy and simulation", &mut command)
+}
+
+/// Each once, small: so that they still run when somebody needs them.
+fn benchmarks(runner: &mut Runner) -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["test", "-q", "--locked"]);
+    for target in bench_targets() {
+        command.args(["--bench", &target]);
+    }
+    runner.run("benchmarks, small", &mut command)
 }
 
 /// Two at a time: each test starts a server, an engine and players on ports of its own.
