@@ -54,7 +54,8 @@
 #define WINDOW 65535
 /* On packets that `tick` sends towards the client: they pass `sink`. */
 #define OURS 0x6e6963
-/* Where the TCP flags are in a frame without IP options. */
+/* Places in a frame without IP options. */
+#define SEQ_AT (14 + 20 + 4)
 #define FLAGS_AT (14 + 20 + 13)
 
 #define FIN 0x01
@@ -292,11 +293,14 @@ SEC("tc") int client(struct __sk_buff *skb)
         return TC_ACT_OK;
     case SWALLOWING:
         if (s.flags & (FIN | RST)) {
+            /* At the number that the server expects, whatever the client said in between. */
             __u8 flags = RST;
+            __be32 seq = bpf_htonl(c->reply);
             n->left++;
             c->phase = LEFT;
             enqueue(c, s.port, n); /* the client's socket ends, too */
-            bpf_skb_store_bytes(skb, FLAGS_AT, &flags, 1, 0);
+            bpf_skb_store_bytes(skb, SEQ_AT, &seq, sizeof(seq), 0);
+            bpf_skb_store_bytes(skb, FLAGS_AT, &flags, sizeof(flags), 0);
             return TC_ACT_OK;
         }
         /* fall through */

@@ -43,7 +43,7 @@ enum Verb {
         #[arg(long)]
         seconds: u64,
         /// Between two rounds of acknowledgements.
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 100)]
         every_us: u32,
     },
     /// Print the counters since `up` as one line of JSON.

@@ -58,7 +58,10 @@ pub(crate) fn load(rig: &Rig, port: u16) -> Result<(), String> {
     fs::create_dir(format!("{pins}/maps")).map_err(|error| format!("{pins}/maps: {error}"))?;
     let maps = format!("{pins}/maps");
     let programs = format!("{pins}/programs");
-    run_with(["bpftool", "prog", "loadall", &object, &programs, "pinmaps", &maps], &[])?;
+    let loaded =
+        run_with(["bpftool", "prog", "loadall", &object, &programs, "pinmaps", &maps], &[]);
+    // One that the kernel does not take is worth a look.
+    loaded.and_then(|_| fs::remove_file(&object).map_err(|error| format!("{object}: {error}")))?;
     let (server, client) = (rig.server(), rig.client());
     let attach = |namespace: &str, device: &str, place: u8, program: &str| {
         run(&format!(

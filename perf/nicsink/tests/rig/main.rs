@@ -8,6 +8,7 @@
 
 mod zero_copy;
 
+use rustix::net::sockopt::Timeout;
 use rustix::thread::LinkNameSpaceType;
 use serde_json::Value;
 use std::fs;
@@ -126,9 +127,20 @@ fn rest(socket: &mut TcpStream) -> Result<Vec<u8>, ErrorKind> {
     socket.read_to_end(&mut rest).map(|_| rest).map_err(|error| error.kind())
 }
 
+/// One read. The end of a ring's work interrupts one.
+fn heard(socket: &mut TcpStream) -> Result<usize, ErrorKind> {
+    loop {
+        match socket.read(&mut [0]).map_err(|error| error.kind()) {
+            Err(ErrorKind::Interrupted) => {}
+            heard => return heard,
+        }
+    }
+}
+
 /// The server of all conversations, in their order.
 fn serve(streamed: &mpsc::Sender<()>, listening: &mpsc::Sender<()>) -> zero_copy::Report {
     let listener = TcpListener::bind(("0.0.0.0", PORT)).unwrap();
+    rustix::net::sockopt::set_socket_timeout(&listener, Timeout::Recv, PATIENCE).unwrap();
     listening.send(()).unwrap();
 
     let mut stream = accept(&listener);
@@ -144,18 +156,31 @@ fn serve(streamed: &mpsc::Sender<()>, listening: &mpsc::Sender<()>) -> zero_copy
     }
 
     let mut left = accept(&listener);
-    rustix::net::sockopt::set_socket_keepalive(&left, true).unwrap();
-    rustix::net::sockopt::set_tcp_keepidle(&left, Duration::from_secs(1)).unwrap();
-    rustix::net::sockopt::set_tcp_keepintvl(&left, Duration::from_secs(1)).unwrap();
-    rustix::net::sockopt::set_tcp_keepcnt(&left, 1).unwrap();
-    left.write_all(&chunk).unwrap();
-    left.set_read_timeout(Some(Duration::from_millis(2_500))).unwrap();
-    let silent = left.read(&mut [0]).map_err(|error| error.kind());
-    assert_eq!(silent, Err(ErrorKind::WouldBlock), "the keepalive of a silent peer is answered");
+    zero_copy::send(left.as_fd(), &chunk, 1);
     streamed.send(()).unwrap();
-    left.set_read_timeout(PATIENCE).unwrap();
-    let gone = left.read(&mut [0]).map_err(|error| error.kind());
-    assert_eq!(gone, Err(ErrorKind::ConnectionReset), "a client that closes is seen leaving");
+    assert_eq!(
+        heard(&mut left),
+        Err(ErrorKind::ConnectionReset),
+        "a client that closes is seen leaving"
+    );
+
+    let mut loud = accept(&listener);
+    rustix::net::sockopt::set_socket_keepalive(&loud, true).unwrap();
+    rustix::net::sockopt::set_tcp_keepidle(&loud, Duration::from_secs(1)).unwrap();
+    rustix::net::sockopt::set_tcp_keepintvl(&loud, Duration::from_secs(1)).unwrap();
+    rustix::net::sockopt::set_tcp_keepcnt(&loud, 1).unwrap();
+    loud.write_all(&chunk).unwrap();
+    streamed.send(()).unwrap();
+    loud.set_read_timeout(Some(Duration::from_millis(2_500))).unwrap();
+    let silent = Err(ErrorKind::WouldBlock);
+    assert_eq!(heard(&mut loud), silent, "its words are dropped, its keepalive answered");
+    streamed.send(()).unwrap();
+    loud.set_read_timeout(PATIENCE).unwrap();
+    assert_eq!(
+        heard(&mut loud),
+        Err(ErrorKind::ConnectionReset),
+        "one that spoke and resets is, too"
+    );
     report
 }
 
@@ -174,6 +199,13 @@ fn watch(streamed: &mpsc::Receiver<()>, listening: &mpsc::Receiver<()>) {
     let left = ask("10.9.0.1", STREAM);
     streamed.recv().unwrap();
     drop(left);
+
+    let mut loud = ask("10.9.0.1", STREAM);
+    streamed.recv().unwrap();
+    loud.write_all(b"more").unwrap();
+    streamed.recv().unwrap();
+    rustix::net::sockopt::set_socket_linger(&loud, Some(Duration::ZERO)).unwrap();
+    drop(loud);
 }
 
 #[test]
@@ -193,10 +225,10 @@ fn a_server_streams_through_it() {
 
     let stats = rig.stats();
     let count = |name: &str| stats[name].as_u64().unwrap();
-    let swallowed = PLAIN_BYTES + ZERO_COPY_BYTES + SEND;
-    assert_eq!(count("bytes"), swallowed as u64, "{stats}");
-    assert_eq!(count("acked_bytes"), swallowed as u64, "{stats}");
-    assert_eq!([count("connections"), count("closed"), count("left")], [2, 1, 1], "{stats}");
+    let swallowed = (PLAIN_BYTES + ZERO_COPY_BYTES + 2 * SEND) as u64;
+    assert_eq!([count("bytes"), count("acked_bytes")], [swallowed; 2], "{stats}");
+    assert_eq!([count("connections"), count("closed"), count("left")], [3, 1, 2], "{stats}");
+    assert!(count("client_dropped") > 0, "{stats}");
     for never in ["repeated_bytes", "retransmitted_segments", "queue_refused", "not_emitted"] {
         assert_eq!(count(never), 0, "{never}: {stats}");
     }

@@ -32,13 +32,16 @@ pub(crate) fn send(socket: BorrowedFd<'_>, chunk: &[u8], times: usize) -> Report
         let length = u32::try_from(chunk.len()).unwrap();
         let entry = opcode::SendZc::new(types::Fd(socket.as_raw_fd()), chunk.as_ptr(), length)
             .buf_index(Some(0))
+            .flags(libc::MSG_WAITALL)
             .zc_flags(REPORT_USAGE)
             .build();
         // SAFETY: the chunk and the socket are borrowed, and the notification is awaited below.
         unsafe { ring.submission().push(&entry) }.unwrap();
         let mut open = 1;
         while open > 0 {
-            ring.submit_and_wait(1).unwrap();
+            let patience = types::Timespec::new().sec(8);
+            let limits = types::SubmitArgs::new().timespec(&patience);
+            ring.submitter().submit_with_args(1, &limits).expect("an acknowledgement");
             for entry in ring.completion() {
                 if cqueue::notif(entry.flags()) {
                     report.copied += usize::from(entry.result().cast_unsigned() & COPIED != 0);
