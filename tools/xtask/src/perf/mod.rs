@@ -78,8 +78,8 @@ fn measure_all(options: &Options, scenarios: &[Scenario]) -> Result<(), String> 
     let mut outcomes = Vec::new();
     for scenario in scenarios {
         println!("xtask: {}: {}", scenario.name, scenario.title);
-        let (outcome, ended) = session::measure(&bench, scenario, options.profile());
-        failures.extend(ended.err().inspect(|why| eprintln!("xtask: {why}")));
+        let (outcome, failed) = session::measure(&bench, scenario, options.profile());
+        failures.extend(failed);
         if outcome.rounds.is_empty() {
             continue;
         }

@@ -18,17 +18,15 @@ use crate::perf::scenario::Scenario;
 const REPEATS_MAX: u32 = 2;
 
 enum Attempt {
-    Good(Round),
+    /// What could be run, and why the rest could not.
+    Made(Round, Vec<String>),
     /// Steal, in percent, and in whose run.
     Stolen(f64, String),
 }
 
-/// The error is what stopped it; the rounds until then are kept.
-pub(crate) fn measure(
-    bench: &Bench,
-    scenario: &Scenario,
-    profile: &str,
-) -> (Outcome, Result<(), String>) {
+/// The errors are what could not be run; what could is kept. The rest of a round goes on without
+/// a contender that failed, and there is no further round.
+pub(crate) fn measure(bench: &Bench, scenario: &Scenario, profile: &str) -> (Outcome, Vec<String>) {
     let mut outcome = Outcome {
         scenario: scenario.clone(),
         commit: host::commit(),
@@ -43,16 +41,18 @@ pub(crate) fn measure(
     let mut means = MeanSends::default();
     for number in 1..=scenario.rounds {
         let order = plan::order(&contenders, number);
-        match steady_round(bench, scenario, &order, number, &mut means, &mut outcome.notes) {
-            Ok(Some(round)) => outcome.rounds.push(round),
-            Ok(None) => {}
-            Err(why) => {
-                outcome.notes.push(format!("round {number} ended: {why}"));
-                return (outcome, Err(format!("{}: {why}", scenario.name)));
-            }
+        let made = steady_round(bench, scenario, &order, number, &mut means, &mut outcome.notes);
+        let Some((round, failures)) = made else { continue };
+        if !round.runs.is_empty() {
+            outcome.rounds.push(round);
+        }
+        if !failures.is_empty() {
+            outcome.notes.extend(failures.iter().map(|why| format!("round {number}: {why}")));
+            let name = &scenario.name;
+            return (outcome, failures.iter().map(|why| format!("{name}: {why}")).collect());
         }
     }
-    (outcome, Ok(()))
+    (outcome, Vec::new())
 }
 
 /// `None` when it was stolen from each time.
@@ -63,10 +63,10 @@ fn steady_round(
     number: u32,
     means: &mut MeanSends,
     notes: &mut Vec<String>,
-) -> Result<Option<Round>, String> {
+) -> Option<(Round, Vec<String>)> {
     for _ in 0..=REPEATS_MAX {
-        match attempt(bench, scenario, order, number, means)? {
-            Attempt::Good(round) => return Ok(Some(round)),
+        match attempt(bench, scenario, order, number, means) {
+            Attempt::Made(round, failures) => return Some((round, failures)),
             Attempt::Stolen(percent, whose) => {
                 let note =
                     format!("round {number} was discarded: {percent:.1} % steal while {whose} ran");
@@ -75,7 +75,7 @@ fn steady_round(
             }
         }
     }
-    Ok(None)
+    None
 }
 
 fn attempt(
@@ -84,19 +84,29 @@ fn attempt(
     order: &[&Contender],
     number: u32,
     means: &mut MeanSends,
-) -> Result<Attempt, String> {
+) -> Attempt {
     let mut round = Round { number, runs: Vec::new() };
+    let mut failures = Vec::new();
     for contender in order {
-        let size = means.size_for(contender)?;
-        let run = loaded(bench, scenario, contender, size, number)?;
+        let run = means
+            .size_for(contender)
+            .and_then(|size| loaded(bench, scenario, contender, size, number));
+        let run = match run {
+            Ok(run) => run,
+            Err(why) => {
+                eprintln!("xtask: {}: {why}", scenario.name);
+                failures.push(why);
+                continue;
+            }
+        };
         means.saw(&contender.name, run.figure("mean_send_bytes"));
         let steal = run.figure("steal_percent").unwrap_or(0.0);
         if steal > scenario.checks.steal_percent_max {
-            return Ok(Attempt::Stolen(steal, contender.name.clone()));
+            return Attempt::Stolen(steal, contender.name.clone());
         }
         round.runs.push(run);
     }
-    Ok(Attempt::Good(round))
+    Attempt::Made(round, failures)
 }
 
 /// One contender at the scenario's load, or step by step to the last that holds.

@@ -43,10 +43,11 @@ pub(crate) fn page(results: &Results, picture: Option<&str>) -> String {
     for outcome in &results.scenarios {
         let _ = writeln!(
             page,
-            "- `cargo xtask perf {}` ({} rounds of {} s, commit {}, {}, load average {:.2} before)",
+            "- `cargo xtask perf {} --rounds {} --seconds {}`, {}, commit {}, {}, load average {:.2} before",
             outcome.scenario.name,
             outcome.scenario.rounds,
             outcome.scenario.seconds,
+            outcome.profile,
             outcome.commit,
             outcome.started_at,
             outcome.load_average,

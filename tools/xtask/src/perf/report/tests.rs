@@ -25,7 +25,9 @@ fn the_table_of_fixed_rounds() {
     assert!(page.contains("![CPU seconds per GB](a.svg)"));
     assert!(page.contains(ROWS), "{page}");
     assert!(page.contains(TARGETS), "{page}");
-    assert!(page.contains("`cargo xtask perf one-1000` (2 rounds of 15 s, commit 0123456789ab"));
+    assert!(
+        page.contains("`cargo xtask perf one-1000 --rounds 2 --seconds 15`, release, commit 0123")
+    );
     assert!(!page.contains("What does not count"), "everything does");
 }
 
