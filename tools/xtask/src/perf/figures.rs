@@ -21,6 +21,12 @@ pub(crate) struct Figure {
 pub(crate) const FIGURES: &[Figure] = &[
     cost("cpu_s_per_gb", "CPU seconds of all threads of the server per 10^9 bytes of body"),
     cost("cpu_percent", "of one core, all threads of the server"),
+    plain(
+        "cpu_wait_percent",
+        "of the window in which the server could run and did not get its core",
+    ),
+    plain("engine_cpu_percent", "of one core, the engine"),
+    plain("swarm_cpu_percent", "of one core, the swarm"),
     plain("gbit_per_s", "body bits received by all viewers"),
     plain("mean_send_bytes", "bytes per system call that sends"),
     plain("context_switches_per_s", "of the server, voluntary and not"),
@@ -83,7 +89,10 @@ pub(crate) fn of_swarm(report: &SwarmReport, bitrate_bps: u64) -> Figures {
     let mut set = |name, value| put(&mut figures, name, value);
     let window_s = report.window_s;
     set("cpu_s_per_gb", report.cpu_s_per_gb);
-    set("cpu_percent", report.cpu_s.map(|cpu_s| cpu_s / window_s * 100.0));
+    let percent = |seconds: Option<f64>| seconds.map(|seconds| seconds / window_s * 100.0);
+    set("cpu_percent", percent(report.cpu_s));
+    set("cpu_wait_percent", percent(report.cpu_wait_s));
+    set("swarm_cpu_percent", percent(report.swarm_cpu_s));
     set("gbit_per_s", report.bytes.map(|bytes| bytes as f64 * 8.0 / window_s / 1e9));
     set("mean_send_bytes", mean_send_bytes(report.metrics.as_ref()));
     let switches = report.context_switches.as_ref();

@@ -12,6 +12,7 @@ use crate::perf::machine::Process;
 use crate::perf::machine::Side;
 use crate::perf::record::Run;
 use crate::perf::run::Bench;
+use crate::perf::run::Schedule;
 use crate::perf::run::Stand;
 use crate::perf::scenario::Contender;
 use crate::perf::scenario::Place;
@@ -25,8 +26,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 const PORT: u16 = 8878;
-/// The checked viewers are few; they are all there at once.
-const CHECKED_SETTLE_MS: u64 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The card is up while this lives.
@@ -82,10 +81,9 @@ pub(crate) fn run(
     let checked = Launch::new(Place::Rig, Side::Server, &stand.load_cpus, &bench.program("swarm"))
         .args(["--target", &card.server.to_string()])
         .args(checked_load(scenario));
-    let window = Duration::from_secs(scenario.seconds);
-    let limit = window + PATIENCE;
-    let report = bench.scratch.join("swarm.json");
-    let (value, probe) = stand.watch(checked, contender, &report, window, limit, run)?;
+    let settle = Duration::from_millis(scenario.settle_ms);
+    let schedule = Schedule { window_from: settle, window: Duration::from_secs(scenario.seconds) };
+    let (value, probe) = stand.watch(bench, checked, contender, schedule, run)?;
     let after = card.counted()?;
     let parsed = SwarmReport::parse(&value)?;
     run.swarm = value;
@@ -93,6 +91,7 @@ pub(crate) fn run(
     per_byte(scenario, &parsed, served_per_s, run);
     let all = probe.status["viewers"].as_u64();
     let there = all.map(|all| all.saturating_sub(u64::from(scenario.check)) as f64);
+    // Of the held ones; the report was of the checked.
     put(&mut run.figures, "playing", there);
     put(&mut run.figures, "refused", there.map(|there| f64::from(run.viewers) - there));
     stand.memory(probe, run);
@@ -126,7 +125,7 @@ fn checked_load(scenario: &Scenario) -> Vec<String> {
         ("--viewers", u64::from(scenario.check)),
         ("--check", u64::from(scenario.check)),
         ("--ramp-ms", 0),
-        ("--settle-ms", CHECKED_SETTLE_MS),
+        ("--settle-ms", scenario.settle_ms),
         ("--seconds", scenario.seconds),
     ];
     options.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]).collect()

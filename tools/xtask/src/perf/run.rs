@@ -53,7 +53,22 @@ pub(crate) struct Stand {
 #[derive(Default)]
 pub(crate) struct Probe {
     pub(crate) rss_bytes: Option<u64>,
+    /// Of a core, on average since the window should have begun.
+    pub(crate) engine_share: Option<f64>,
     pub(crate) status: Value,
+}
+
+/// When the window should be, from the start of the swarm.
+#[derive(Clone, Copy)]
+pub(crate) struct Schedule {
+    pub(crate) window_from: Duration,
+    pub(crate) window: Duration,
+}
+
+impl Schedule {
+    fn end(self) -> Duration {
+        self.window_from + self.window
+    }
 }
 
 impl Bench {
@@ -95,16 +110,15 @@ fn on_loopback(
     stand: &mut Stand,
     run: &mut Run,
 ) -> Result<(), String> {
-    let report = bench.scratch.join("swarm.json");
     let swarm =
         Launch::new(scenario.place, Side::Client, &stand.load_cpus, &bench.program("swarm"))
             .args(["--target", &stand.addr.to_string()])
             .args(swarm::load_of(scenario, contender, run.viewers));
-    let ramp = Duration::from_millis(scenario.ramp_ms + scenario.settle_ms);
-    let window = Duration::from_secs(scenario.seconds);
-    let looks = (ramp + window).saturating_sub(PROBE_BEFORE_END);
-    let limit = ramp + window + PATIENCE;
-    let (value, probe) = stand.watch(swarm, contender, &report, looks, limit, run)?;
+    let schedule = Schedule {
+        window_from: Duration::from_millis(scenario.ramp_ms + scenario.settle_ms),
+        window: Duration::from_secs(scenario.seconds),
+    };
+    let (value, probe) = stand.watch(bench, swarm, contender, schedule, run)?;
     let parsed = SwarmReport::parse(&value)?;
     run.figures = figures::of_swarm(&parsed, scenario.bitrate_bps);
     run.swarm = value;
@@ -153,15 +167,15 @@ impl Stand {
     /// The swarm from start to end, with one look at the server before its window closes.
     pub(crate) fn watch(
         &self,
+        bench: &Bench,
         swarm: Launch,
         contender: &Contender,
-        report: &std::path::Path,
-        looks: Duration,
-        limit: Duration,
+        schedule: Schedule,
         run: &mut Run,
     ) -> Result<(Value, Probe), String> {
+        let report = bench.scratch.join("swarm.json");
         // A report of an earlier run must not pass for this one's.
-        let _ = fs::remove_file(report);
+        let _ = fs::remove_file(&report);
         let mut swarm = swarm.args(["--report", &report.to_string_lossy()]);
         swarm = swarm.args(["--pid", &self.server.pid().to_string()]);
         let serves_metrics = contender.program == Program::Ringcast;
@@ -171,16 +185,25 @@ impl Stand {
         let commands = [self.engine.command(), self.server.command()].map(str::to_owned);
         run.commands.extend(commands);
         run.commands.push(swarm.text());
-        let logs = report.parent().unwrap_or(report).join("logs");
-        let mut swarm = swarm.start("swarm", &logs)?;
+        let mut swarm = swarm.start("swarm", &bench.logs())?;
         let mut probe = Probe::default();
-        swarm.ends(limit, looks, || {
+        let looks = [schedule.window_from, schedule.end().saturating_sub(PROBE_BEFORE_END)];
+        let engine = || Some((machine::now(), machine::cpu_s(self.engine.pid())?));
+        let mut engine_before = None;
+        swarm.ends(schedule.end() + PATIENCE, &looks, |look| {
+            if look == 0 {
+                engine_before = engine();
+                return;
+            }
             probe.rss_bytes = machine::rss_bytes(self.server.pid());
+            probe.engine_share = engine_before.zip(engine()).map(|(before, after)| {
+                (after.1 - before.1) / after.0.duration_since(before.0).as_secs_f64()
+            });
             if serves_metrics {
                 probe.status = self.status();
             }
         })?;
-        let text = fs::read_to_string(report).map_err(|error| format!("swarm: {error}"))?;
+        let text = fs::read_to_string(&report).map_err(|error| format!("swarm: {error}"))?;
         let value = serde_json::from_str(&text).map_err(|error| format!("swarm: {error}"))?;
         Ok((value, probe))
     }
@@ -197,6 +220,7 @@ impl Stand {
     pub(crate) fn memory(&self, probe: Probe, run: &mut Run) {
         let mut set = |name, value| figures::put(&mut run.figures, name, value);
         set("rss_idle_mib", self.rss_idle_bytes.map(mib));
+        set("engine_cpu_percent", probe.engine_share.map(|share| share * 100.0));
         let memory = &probe.status["memory"];
         let of = |field: &str| memory[field].as_u64();
         let kept = of("ring_bytes").map(|ring| ring + of("twin_bytes").unwrap_or(0));

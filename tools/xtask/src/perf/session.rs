@@ -16,6 +16,8 @@ use crate::perf::scenario::Contender;
 use crate::perf::scenario::Scenario;
 
 const REPEATS_MAX: u32 = 2;
+/// The kernel's own work on a core makes a thread wait a little.
+const WAIT_PERCENT_QUIET: f64 = 5.0;
 
 enum Attempt {
     /// What could be run, and why the rest could not.
@@ -65,7 +67,7 @@ fn steady_round(
     notes: &mut Vec<String>,
 ) -> Option<(Round, Vec<String>)> {
     for _ in 0..=REPEATS_MAX {
-        match attempt(bench, scenario, order, number, means) {
+        match attempt(bench, scenario, order, number, means, notes) {
             Attempt::Made(round, failures) => return Some((round, failures)),
             Attempt::Stolen(percent, whose) => {
                 let note =
@@ -84,6 +86,7 @@ fn attempt(
     order: &[&Contender],
     number: u32,
     means: &mut MeanSends,
+    notes: &mut Vec<String>,
 ) -> Attempt {
     let mut round = Round { number, runs: Vec::new() };
     let mut failures = Vec::new();
@@ -99,6 +102,7 @@ fn attempt(
                 continue;
             }
         };
+        notes.extend(crowded(number, &run));
         means.saw(&contender.name, run.figure("mean_send_bytes"));
         let steal = run.figure("steal_percent").unwrap_or(0.0);
         if steal > scenario.checks.steal_percent_max {
@@ -107,6 +111,15 @@ fn attempt(
         round.runs.push(run);
     }
     Attempt::Made(round, failures)
+}
+
+/// A number that was taken beside others is no number; only a person can tell whose fault it is.
+fn crowded(number: u32, run: &Run) -> Option<String> {
+    let waited = run.figure("cpu_wait_percent").filter(|waited| *waited > WAIT_PERCENT_QUIET)?;
+    let who = &run.contender;
+    let note = format!("round {number}: {who} waited {waited:.0} % of the window for its core");
+    println!("xtask: {note}: what else runs there?");
+    Some(note)
 }
 
 /// One contender at the scenario's load, or step by step to the last that holds.

@@ -17,10 +17,12 @@ pub(crate) struct SwarmReport {
     pub(crate) bytes: Option<u64>,
     pub(crate) bytes_per_viewer: Option<PerViewer>,
     pub(crate) cpu_s: Option<f64>,
+    pub(crate) cpu_wait_s: Option<f64>,
     pub(crate) cpu_s_per_gb: Option<f64>,
     pub(crate) rss_bytes: Option<Rss>,
     pub(crate) context_switches: Option<Switches>,
     pub(crate) steal_percent: Option<f64>,
+    pub(crate) swarm_cpu_s: Option<f64>,
     pub(crate) swarm_late_ms_max: Option<f64>,
     pub(crate) first_byte_ms: Option<Times>,
     pub(crate) churn_first_byte_ms: Option<Times>,
@@ -139,6 +141,8 @@ mod tests {
         let figures = figures::of_swarm(&report, 8_000_000);
         let expected = [
             ("cpu_percent", 1.0),
+            ("cpu_wait_percent", 0.2),
+            ("swarm_cpu_percent", 10.0),
             ("gbit_per_s", 0.4),
             ("mean_send_bytes", 100_000.0),
             ("context_switches_per_s", 21.0),

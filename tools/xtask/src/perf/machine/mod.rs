@@ -167,15 +167,16 @@ impl Process {
         Ok(())
     }
 
-    /// Its end within `limit`; `at` is done once, when `after` has passed.
+    /// Its end within `limit`; on the way `look` is called with 0, 1, … when each of `looks` has
+    /// passed.
     pub(crate) fn ends(
         &mut self,
         limit: Duration,
-        after: Duration,
-        at: impl FnOnce(),
+        looks: &[Duration],
+        mut look: impl FnMut(usize),
     ) -> Result<(), String> {
         let started = now();
-        let mut at = Some(at);
+        let mut next = 0;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return if status.success() { Ok(()) } else { Err(self.ended_with(status)) };
@@ -184,10 +185,9 @@ impl Process {
                 let tail = self.tail();
                 return Err(format!("{}: not done after {} s{tail}", self.name, limit.as_secs()));
             }
-            if started.elapsed() >= after
-                && let Some(at) = at.take()
-            {
-                at();
+            if looks.get(next).is_some_and(|after| started.elapsed() >= *after) {
+                look(next);
+                next += 1;
             }
             pause(LOOK_EVERY);
         }
@@ -267,6 +267,17 @@ pub(crate) fn rss_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1_024)
+}
+
+/// CPU seconds that the living threads of a process have used.
+pub(crate) fn cpu_s(pid: u32) -> Option<f64> {
+    let mut run_ns = 0_u64;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        // A thread that ends meanwhile has nothing to say.
+        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).unwrap_or_default();
+        run_ns += text.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Some(run_ns as f64 / 1e9)
 }
 
 #[expect(

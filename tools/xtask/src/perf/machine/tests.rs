@@ -49,11 +49,12 @@ fn an_early_end_is_told_with_its_last_words() {
 fn what_takes_too_long_is_given_up() {
     let (program, folder) = fake("long", "exec sleep 600");
     let mut process = launch(&program).start("swarm", &folder).unwrap();
-    let mut looked = false;
-    let limit = Duration::from_millis(200);
-    let why = process.ends(limit, Duration::from_millis(50), || looked = true).unwrap_err();
+    let mut looked = Vec::new();
+    let [early, late, limit] = [0, 50, 200].map(Duration::from_millis);
+    let why = process.ends(limit, &[early, late], |look| looked.push(look)).unwrap_err();
     assert!(why.contains("not done after"), "{why}");
-    assert!(looked, "the probe had its moment");
+    assert_eq!(looked, [0, 1], "each probe had its moment");
+    assert!(cpu_s(process.pid()).is_some());
     fs::remove_dir_all(folder).unwrap();
 }
 
