@@ -88,11 +88,12 @@ fn nicsink(name: &str, verb: &[&str]) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
-/// What a test did not do itself because it is not root.
+/// The same test again, by somebody who may make namespaces.
 fn as_root(test: &str) {
     let this = std::env::current_exe().unwrap();
     let again = Command::new("sudo").arg("-n").arg(this).args(["--exact", test]).status();
-    assert!(again.is_ok_and(|status| status.success()), "as root: {test}");
+    let again = again.expect("it must be root, and sudo is not installed");
+    assert!(again.success(), "it must be root; sudo -n: {again}");
 }
 
 /// A page of bytes that tell their places.
