@@ -93,7 +93,9 @@ fn measure_all(options: &Options, scenarios: &[Scenario]) -> Result<(), String> 
         };
         page = Some(report::save(results, &folder)?);
     }
-    println!("{}", report::targets(outcomes.iter()));
+    if outcomes.iter().any(|outcome| !outcome.scenario.targets.is_empty()) {
+        println!("{}", report::targets(outcomes.iter()));
+    }
     if let Some(page) = page {
         println!("xtask: {}", page.display());
     }

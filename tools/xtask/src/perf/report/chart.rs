@@ -6,6 +6,7 @@
 use crate::perf::record::Outcome;
 use crate::perf::record::Results;
 use crate::perf::scenario::Contender;
+use crate::perf::scenario::Place;
 use crate::perf::scenario::Program;
 use crate::perf::stats::Spread;
 use crate::perf::verdict;
@@ -60,7 +61,7 @@ pub(super) fn svg(results: &Results) -> Option<String> {
     scale(&mut svg, most, TOP + body);
     let mut y = TOP;
     for (outcome, bars) in &groups {
-        let title = escaped(&outcome.scenario.title);
+        let title = title(outcome);
         let baseline = y + 20.0;
         let _ = writeln!(svg, "<text class=\"g\" x=\"12\" y=\"{baseline}\">{title}</text>");
         y += TITLE;
@@ -80,6 +81,14 @@ fn bars<'a>(outcome: &'a Outcome) -> Vec<Bar<'a>> {
         Some(Bar { contender, spread })
     };
     contenders.filter_map(bar).collect()
+}
+
+fn title(outcome: &Outcome) -> String {
+    let title = escaped(&outcome.scenario.title);
+    match outcome.scenario.place {
+        Place::Loopback => title,
+        Place::Rig => format!("{title}, rig"),
+    }
 }
 
 fn x_of(value: f64, most: f64) -> f64 {
