@@ -255,7 +255,9 @@ mod tests {
             spawn(async move { waiter.wait().await.unwrap() });
             let mut peers = Vec::new();
             let mut idle_egress = |driver| {
-                let mut egress = RingEgress::new(&EgressConfig { driver, slots_max: 1 }).unwrap();
+                let mut egress =
+                    RingEgress::new(&EgressConfig { driver, slots_max: 1, buffers_max: 0 })
+                        .unwrap();
                 let (fd, peer) = pair();
                 egress.add(fd, 0).unwrap();
                 peers.push(peer);

@@ -171,13 +171,19 @@ impl Arena {
         (0..self.regions_committed.load(Ordering::Acquire)).map(|number| self.region(number))
     }
 
+    /// How many there can be.
+    pub fn regions_max(&self) -> u32 {
+        self.layout.slabs_total.div_ceil(self.layout.slabs_per_region)
+    }
+
     /// The number of the region (its place in [`Arena::regions`]) that these bytes lie in.
     pub fn region_of(&self, pinned: &Pinned) -> u32 {
         let at = pinned.ptr().addr() - self.mapping.pointer(0).addr();
         (at / self.layout.slab_bytes) as u32 / self.layout.slabs_per_region
     }
 
-    fn region(&self, number: u32) -> Region {
+    /// A committed region, by its number.
+    pub fn region(&self, number: u32) -> Region {
         let first = number * self.layout.slabs_per_region;
         let slabs = self.layout.slabs_per_region.min(self.layout.slabs_total - first);
         Region {

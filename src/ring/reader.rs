@@ -43,6 +43,11 @@ impl Reader {
         self.index
     }
 
+    /// Unlike any other reader's.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Operations whose bytes must not change yet.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.total
@@ -154,6 +159,11 @@ impl Pinned {
     #[inline]
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// The number of the reader that it goes back to.
+    pub fn reader(&self) -> u64 {
+        self.reader
     }
 
     /// The slab's number in the arena.

@@ -18,6 +18,7 @@ use rustix::event::epoll::EventFlags;
 
 use super::Core;
 use super::Event;
+use super::Loan;
 use super::Payload;
 use super::Slot;
 use crate::net::bell;
@@ -59,7 +60,8 @@ impl Epoll {
         entry.note_sent(&result, bytes.len());
         core.stats.note(&result);
         let key = entry.key;
-        core.ready.push(Event::Sent { slot, key, payload: Some(payload), result });
+        let send = core.lent.put(Loan { slot, payload, reports: false });
+        core.ready.push(Event::Sent { slot, key, send, result, is_released: true });
     }
 
     pub(super) fn watch_writable<P>(&mut self, slot: Slot, core: &mut Core<P>) {
@@ -87,7 +89,7 @@ impl Epoll {
         }
     }
 
-    pub(super) fn reap<P>(&mut self, core: &mut Core<P>, out: &mut Vec<Event<P>>) {
+    pub(super) fn reap<P>(&mut self, core: &mut Core<P>, out: &mut Vec<Event>) {
         loop {
             self.batch.clear();
             core.stats.enters += 1;
@@ -121,7 +123,7 @@ impl Epoll {
     }
 }
 
-fn announce<P>(slot: Slot, flags: EventFlags, core: &mut Core<P>, out: &mut Vec<Event<P>>) {
+fn announce<P>(slot: Slot, flags: EventFlags, core: &mut Core<P>, out: &mut Vec<Event>) {
     // None: it was closed while this event was on its way.
     let Some(entry) = core.slots.get(slot).filter(|entry| !entry.closing) else { return };
     let key = entry.key;

@@ -8,8 +8,14 @@
 //! watch(wake_fd).readable().await · drain_wake · reap(events) · decide, send … · submit
 //! ```
 //!
+//! A payload is sent by copy, or zero-copy: then the kernel reads it until the peer has acknowledged
+//! it, long after the send itself is complete. Bytes that stand in a file too are sent from there at
+//! once (`send_shared`), and a few bytes of the caller's own by `send_inline`.
+//!
 //! Invariants:
-//! - One send is in flight per slot, and every payload comes back exactly once, before `Closed`.
+//! - One send is incomplete per slot; any number of complete ones may still be lent.
+//! - Every payload is released exactly once, by `Sent` or by `Released`, before `Closed`; from then
+//!   on the caller may `take_back` it, once.
 //! - `Closed` is the last event of a slot; only then may its index be used again.
 //! - A socket is closed after everything that the kernel still does with it has returned.
 //! - Whatever becomes ready after `reap`, also within `submit`, makes `wake_fd` readable.
@@ -17,7 +23,9 @@
 //! It decides nothing: what to send, whom to close and when is its caller's.
 #![expect(unsafe_code, reason = "the kernel reads payloads while they are in flight")]
 
+mod buffers;
 mod epoll;
+mod lent;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -29,12 +37,19 @@ use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 
 use self::epoll::Epoll;
+use self::lent::Lent;
+use self::lent::Loan;
+pub use self::lent::SendId;
 use self::slots::Slots;
 use self::uring::Uring;
 pub(super) use self::uring::probe as probe_ring;
 use crate::net::sock;
 use crate::net::sock::TcpInfo;
 use crate::ring::Pinned;
+use crate::ring::Region;
+
+/// Room is made for so many sends of each slot that are not released yet, one of them incomplete.
+const LENT_EACH: usize = 5;
 
 /// Bytes that may be lent to the kernel.
 ///
@@ -70,6 +85,20 @@ pub struct EgressConfig {
     pub driver: Driver,
     /// Sockets at once; `add` fails above it.
     pub slots_max: usize,
+    /// Regions that may be registered for zero-copy; none: it is not wanted.
+    pub buffers_max: u32,
+}
+
+/// How a payload gets to the socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Via {
+    Copy,
+    /// From a registered buffer (see [`Egress::buffer`]). `report`: its `Released` says whether the
+    /// kernel copied all the same.
+    ZeroCopy {
+        buffer: u16,
+        report: bool,
+    },
 }
 
 /// A viewer's place. Dead after its `Closed`, and then equal to no other.
@@ -81,20 +110,22 @@ pub struct Slot {
 
 /// What became of something that was asked for. `key` is the one given to `add`.
 #[derive(Debug)]
-pub enum Event<P> {
+pub enum Event {
     /// A send is over: accepted bytes (perhaps not all of them), `WouldBlock`, or the error that
-    /// the connection died of. Without its payload the kernel still reads that: see `Released`.
+    /// the connection died of. `is_released`: the payload may be taken back.
     Sent {
         slot: Slot,
         key: u64,
-        payload: Option<P>,
+        send: SendId,
         result: io::Result<usize>,
+        is_released: bool,
     },
-    /// The kernel has let go of the payload of an earlier send.
+    /// The kernel has let go of the payload of an earlier send. `copied` as far as it was asked.
     Released {
         slot: Slot,
         key: u64,
-        payload: P,
+        send: SendId,
+        copied: Option<bool>,
     },
     Writable {
         slot: Slot,
@@ -116,6 +147,9 @@ pub struct EgressStats {
     /// System calls that submitted or collected.
     pub enters: u64,
     pub sends: u64,
+    pub zero_copy_sends: u64,
+    /// From a file.
+    pub shared_sends: u64,
     pub inline_sends: u64,
     pub sent_bytes: u64,
     /// Sends that found the socket full.
@@ -141,9 +175,10 @@ enum Drive {
 
 /// What both drivers work on.
 struct Core<P> {
-    slots: Slots<P>,
+    slots: Slots,
+    lent: Lent<P>,
     /// Events that were known at once, for the next `reap`.
-    ready: Vec<Event<P>>,
+    ready: Vec<Event>,
     stats: EgressStats,
 }
 
@@ -151,15 +186,16 @@ impl<P: Payload> Egress<P> {
     /// On the thread that will use it: the kernel remembers who made a ring.
     pub fn new(config: &EgressConfig) -> io::Result<Self> {
         let drive = match config.driver {
-            Driver::Uring => Drive::Uring(Box::new(Uring::new()?)),
+            Driver::Uring => Drive::Uring(Box::new(Uring::new(config.buffers_max)?)),
             Driver::Epoll => Drive::Epoll(Epoll::new()?),
-            Driver::Auto => match Uring::new() {
+            Driver::Auto => match Uring::new(config.buffers_max) {
                 Ok(uring) => Drive::Uring(Box::new(uring)),
                 Err(_) => Drive::Epoll(Epoll::new()?),
             },
         };
         let core = Core {
             slots: Slots::new(config.slots_max),
+            lent: Lent::new(),
             ready: Vec::new(),
             stats: EgressStats::default(),
         };
@@ -190,26 +226,90 @@ impl<P: Payload> Egress<P> {
         // What a turn finds out at once, of each a send and room for more: made here, so that
         // sending allocates nothing.
         self.core.ready.reserve(2 * self.core.slots.len());
+        let lent_each = if self.can_zero_copy() { LENT_EACH } else { 1 };
+        self.core.lent.reserve(lent_each * self.core.slots.len());
         Ok(slot)
+    }
+
+    /// This ring can send without copying, as far as it says.
+    pub fn can_zero_copy(&self) -> bool {
+        match &self.drive {
+            Drive::Uring(uring) => uring.can_zero_copy(),
+            Drive::Epoll(_) => false,
+        }
+    }
+
+    /// The buffer of a region, registered now when it was not. It takes some milliseconds then, and
+    /// fails where memory may not be locked (ENOMEM, EPERM).
+    pub fn buffer(&mut self, number: u32, region: Region) -> io::Result<u16> {
+        match &mut self.drive {
+            Drive::Uring(uring) => uring.buffer(number, region),
+            Drive::Epoll(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Sends as much of the payload as the socket takes; `Sent` says how much.
     ///
     /// # Panics
     /// With a send in flight on this slot, or on a dead slot.
-    pub fn send(&mut self, slot: Slot, payload: P) {
+    pub fn send(&mut self, slot: Slot, payload: P, via: Via) {
         let entry = self.core.slots.expect(slot);
         if entry.closing {
             let (key, result) = (entry.key, Err(io::Error::from_raw_os_error(libc::ECANCELED)));
-            self.core.ready.push(Event::Sent { slot, key, payload: Some(payload), result });
+            let send = self.core.lent.put(Loan { slot, payload, reports: false });
+            self.core.ready.push(Event::Sent { slot, key, send, result, is_released: true });
             return;
         }
         assert!(!entry.in_flight, "one send at a time");
         self.core.stats.sends += 1;
         match &mut self.drive {
-            Drive::Uring(uring) => uring.send(slot, payload, &mut self.core),
+            Drive::Uring(uring) => uring.send(slot, payload, via, &mut self.core),
             Drive::Epoll(epoll) => epoll.send(slot, payload, &mut self.core),
         }
+    }
+
+    /// A payload that is lent, or released and not yet taken back.
+    pub fn payload(&self, send: SendId) -> &P {
+        &self.core.lent.get(send).payload
+    }
+
+    /// After the event that released it.
+    pub fn take_back(&mut self, send: SendId) -> P {
+        self.core.lent.take(send)
+    }
+
+    /// Payloads that were not taken back, and for which slot they were lent.
+    pub fn lent(&self) -> impl Iterator<Item = (Slot, &P)> {
+        self.core.lent.iter().map(|loan| (loan.slot, &loan.payload))
+    }
+
+    /// The kernel still reads something for this slot although the send of it is complete.
+    pub fn is_lent(&mut self, slot: Slot) -> bool {
+        self.core.slots.get(slot).is_some_and(|entry| entry.notifications > 0)
+    }
+
+    /// Sends `len` bytes from `at` of a file now, without copying them.
+    ///
+    /// # Panics
+    /// With a send in flight on this slot, or on a dead slot.
+    pub fn send_shared(
+        &mut self,
+        slot: Slot,
+        file: BorrowedFd<'_>,
+        at: u64,
+        len: usize,
+    ) -> io::Result<usize> {
+        let entry = self.core.slots.expect(slot);
+        let Some(fd) = entry.open_fd() else {
+            return Err(io::Error::from_raw_os_error(libc::ECANCELED));
+        };
+        assert!(!entry.in_flight, "bytes would overtake each other");
+        let result = sock::send_file(fd, file, at, len);
+        entry.note_sent(&result, len);
+        self.core.stats.sends += 1;
+        self.core.stats.shared_sends += 1;
+        self.core.stats.note(&result);
+        result
     }
 
     /// Sends a few bytes now, from memory that stays the caller's.
@@ -246,12 +346,21 @@ impl<P: Payload> Egress<P> {
     }
 
     /// Closes with RST: what waits in the socket is thrown away and whatever the kernel still
-    /// does for it ends at once. After `close` it may come too late.
+    /// does for it ends at once, the reading of payloads too. After `close` it may come too late.
     pub fn abort(&mut self, slot: Slot) {
         if let Some(fd) = self.core.slots.get(slot).and_then(|entry| entry.fd()) {
             sock::disconnect(fd);
         }
         self.close(slot);
+    }
+
+    /// [`Self::abort`]s every slot that is closing and of which the kernel still reads something.
+    pub fn abort_lingering(&mut self) {
+        self.core.slots.each(|entry| {
+            if let Some(fd) = entry.fd().filter(|_| entry.closing && entry.notifications > 0) {
+                sock::disconnect(fd);
+            }
+        });
     }
 
     /// Closes in order: what the socket has taken still reaches the peer. `Closed` follows.
@@ -280,7 +389,7 @@ impl<P: Payload> Egress<P> {
     }
 
     /// Appends what has happened. Never waits.
-    pub fn reap(&mut self, out: &mut Vec<Event<P>>) {
+    pub fn reap(&mut self, out: &mut Vec<Event>) {
         for event in self.core.ready.drain(..) {
             if let Event::Closed { slot, .. } = event {
                 self.core.slots.remove(slot);
@@ -318,9 +427,9 @@ impl<P: Payload> Egress<P> {
         self.len() == 0
     }
 
-    /// Payloads that are lent to the kernel now.
+    /// Payloads that were not taken back yet.
     pub fn in_flight(&self) -> usize {
-        self.core.slots.payloads()
+        self.core.lent.len()
     }
 
     pub fn acked(&self, slot: Slot) -> io::Result<TcpInfo> {
@@ -340,11 +449,9 @@ impl<P: Payload> Egress<P> {
     /// payloads that were lent; nobody says any more when the kernel is done with them.
     pub fn abandon(self) -> Vec<P> {
         let Self { drive, mut core, _one_thread } = self;
-        // Events that nobody reaped carry payloads as well, but those are back already.
-        let mut payloads: Vec<P> = core.ready.drain(..).filter_map(Event::into_payload).collect();
-        core.slots.abandon(&mut payloads);
+        core.slots.abandon();
         drop(drive);
-        payloads
+        core.lent.drain().collect()
     }
 }
 
@@ -352,16 +459,6 @@ impl Slot {
     /// Less than the `slots_max` of its egress.
     pub fn index(self) -> usize {
         self.index as usize
-    }
-}
-
-impl<P> Event<P> {
-    fn into_payload(self) -> Option<P> {
-        match self {
-            Self::Sent { payload, .. } => payload,
-            Self::Released { payload, .. } => Some(payload),
-            Self::Writable { .. } | Self::HungUp { .. } | Self::Closed { .. } => None,
-        }
     }
 }
 

@@ -15,17 +15,15 @@ use crate::net::sock;
 pub(super) const INDEX_BITS: u32 = 24;
 const GENERATION_MASK: u32 = (1 << 24) - 1;
 
-pub(super) struct Slots<P> {
-    entries: Vec<Entry<P>>,
+pub(super) struct Slots {
+    entries: Vec<Entry>,
     free: Vec<u32>,
     slots_max: usize,
-    payloads: usize,
 }
 
-pub(super) struct Entry<P> {
-    /// None: free, or closed and waiting for notifications.
+pub(super) struct Entry {
+    /// None: free.
     fd: Option<OwnedFd>,
-    payload: Option<P>,
     pub(super) key: u64,
     generation: u32,
     /// Completions that the kernel still owes us: sends, polls, cancellations.
@@ -37,23 +35,20 @@ pub(super) struct Entry<P> {
     /// A send is not complete.
     pub(super) in_flight: bool,
     pub(super) hung_up: bool,
+    shut: bool,
     pub(super) wants_writable: bool,
     /// epoll: there was room when we last heard, and no send has found it full since.
     pub(super) writable: bool,
 }
 
-impl<P> Slots<P> {
+impl Slots {
     pub(super) fn new(slots_max: usize) -> Self {
         let slots_max = slots_max.min(1 << INDEX_BITS);
-        Self { entries: Vec::new(), free: Vec::new(), slots_max, payloads: 0 }
+        Self { entries: Vec::new(), free: Vec::new(), slots_max }
     }
 
     pub(super) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
-    }
-
-    pub(super) fn payloads(&self) -> usize {
-        self.payloads
     }
 
     pub(super) fn insert(&mut self, fd: OwnedFd, key: u64) -> io::Result<Slot> {
@@ -64,6 +59,8 @@ impl<P> Slots<P> {
         let index = self.free.pop().unwrap_or(self.entries.len() as u32);
         if index as usize == self.entries.len() {
             self.entries.push(Entry::free(0));
+            // All of them may be free at once: making room is done here, not at their end.
+            self.free.reserve(self.entries.len());
         }
         let entry = &mut self.entries[index as usize];
         assert!(!entry.live, "a free slot is free");
@@ -73,12 +70,16 @@ impl<P> Slots<P> {
     }
 
     /// None when the slot is dead.
-    pub(super) fn get(&mut self, slot: Slot) -> Option<&mut Entry<P>> {
+    pub(super) fn get(&mut self, slot: Slot) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(slot.index())?;
         (entry.live && entry.generation == slot.generation).then_some(entry)
     }
 
-    pub(super) fn expect(&mut self, slot: Slot) -> &mut Entry<P> {
+    pub(super) fn each(&self, act: impl Fn(&Entry)) {
+        self.entries.iter().filter(|entry| entry.live).for_each(act);
+    }
+
+    pub(super) fn expect(&mut self, slot: Slot) -> &mut Entry {
         self.get(slot).expect("the slot is not closed")
     }
 
@@ -88,62 +89,38 @@ impl<P> Slots<P> {
         entry.and_then(Entry::fd).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Lends a payload until `take_payload`.
-    pub(super) fn put_payload(&mut self, slot: Slot, payload: P) -> &mut Entry<P> {
-        self.payloads += 1;
-        let entry = self.expect(slot);
-        entry.in_flight = true;
-        let before = entry.payload.replace(payload);
-        assert!(before.is_none(), "one send at a time");
-        entry
-    }
-
-    pub(super) fn take_payload(&mut self, slot: Slot) -> Option<P> {
-        let payload = self.get(slot)?.payload.take()?;
-        self.payloads -= 1;
-        Some(payload)
-    }
-
     pub(super) fn remove(&mut self, slot: Slot) {
         let entry = self.expect(slot);
-        assert!(entry.payload.is_none(), "payloads come back before the end");
         assert_eq!((entry.outstanding, entry.notifications), (0, 0), "the kernel is done with it");
         *entry = Entry::free((slot.generation + 1) & GENERATION_MASK);
         self.free.push(slot.index);
     }
 
-    pub(super) fn abandon(&mut self, payloads: &mut Vec<P>) {
+    pub(super) fn abandon(&mut self) {
         for entry in self.entries.iter_mut().filter(|entry| entry.live) {
             if let Some(fd) = entry.fd.take() {
                 // An armed poll keeps the connection open behind our close: end it first.
                 sock::disconnect(fd.as_fd());
             }
-            payloads.extend(entry.payload.take());
             *entry = Entry::free(entry.generation);
         }
         self.entries.clear();
         self.free.clear();
-        self.payloads = 0;
     }
 }
 
-impl<P> Drop for Slots<P> {
+impl Drop for Slots {
     fn drop(&mut self) {
-        for entry in &mut self.entries {
-            // The kernel may still read it: leaked is better than changed.
-            std::mem::forget(entry.payload.take());
-        }
         if !std::thread::panicking() {
             debug_assert_eq!(self.len(), 0, "sockets are closed, or abandoned, and never dropped");
         }
     }
 }
 
-impl<P> Entry<P> {
+impl Entry {
     fn free(generation: u32) -> Self {
         Self {
             fd: None,
-            payload: None,
             key: 0,
             generation,
             outstanding: 0,
@@ -152,6 +129,7 @@ impl<P> Entry<P> {
             closing: false,
             in_flight: false,
             hung_up: false,
+            shut: false,
             wants_writable: false,
             writable: false,
         }
@@ -170,6 +148,14 @@ impl<P> Entry<P> {
     pub(super) fn close_fd(&mut self) {
         if let Some(fd) = self.fd.take() {
             sock::discard(fd.as_fd(), CLOSE_DISCARD_BYTES_MAX);
+        }
+    }
+
+    /// FIN after what is queued; the peer's end is nobody's concern any more.
+    pub(super) fn shut_down(&mut self) {
+        if let Some(fd) = self.fd.as_ref().filter(|_| !self.shut) {
+            sock::shut_down(fd.as_fd());
+            self.shut = true;
         }
     }
 

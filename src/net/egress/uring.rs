@@ -24,10 +24,15 @@ use io_uring::types;
 use super::Core;
 use super::EgressStats;
 use super::Event;
+use super::Loan;
 use super::Payload;
+use super::SendId;
 use super::Slot;
+use super::Via;
+use super::buffers::Buffers;
 use super::slots::INDEX_BITS;
 use crate::net::bell;
+use crate::ring::Region;
 
 const SQ_ENTRIES: u32 = 1024;
 /// A send, a hang-up and a cancellation of some thousand viewers at once; beyond it the kernel
@@ -42,11 +47,16 @@ const GENERATION_MASK: u64 = (1 << 24) - 1;
 /// Completion flags of the kernel's.
 const MORE: u32 = 1 << 1;
 const NOTIFICATION: u32 = 1 << 3;
+/// Asked of a zero-copy send, and the answer in the result of its notification.
+const REPORT_USAGE: u16 = 1 << 3;
+const USAGE_COPIED: i32 = i32::MIN;
 
 pub(super) struct Uring {
     ring: IoUring,
     /// Signalled by the kernel when there is a completion, or work that leads to one.
     eventfd: OwnedFd,
+    buffers: Buffers,
+    can_zero_copy: bool,
     /// Entries that did not fit, in order. Empty but for moments.
     backlog: Vec<squeue::Entry>,
     /// Slots whose watch ended although nobody left.
@@ -60,6 +70,13 @@ enum Kind {
     HangUp = 1,
     Writable = 2,
     Cancel = 3,
+}
+
+/// The kernel has SEND_ZC. Whether a container lets us is seen at the first one.
+fn knows_zero_copy(ring: &IoUring) -> bool {
+    let mut probe = io_uring::Probe::new();
+    let is_probed = ring.submitter().register_probe(&mut probe).is_ok();
+    is_probed && probe.is_supported(opcode::SendZc::CODE)
 }
 
 /// A small ring like the real one, to find out what the kernel allows. An error is an errno.
@@ -78,15 +95,30 @@ fn build(sq_entries: u32, cq_entries: u32) -> io::Result<IoUring> {
 }
 
 impl Uring {
-    pub(super) fn new() -> io::Result<Self> {
-        Self::with_entries(SQ_ENTRIES, CQ_ENTRIES)
+    pub(super) fn new(buffers_max: u32) -> io::Result<Self> {
+        Self::with_entries(SQ_ENTRIES, CQ_ENTRIES, buffers_max)
     }
 
-    pub(super) fn with_entries(sq_entries: u32, cq_entries: u32) -> io::Result<Self> {
+    pub(super) fn with_entries(
+        sq_entries: u32,
+        cq_entries: u32,
+        buffers_max: u32,
+    ) -> io::Result<Self> {
         let ring = build(sq_entries, cq_entries)?;
         let eventfd = bell::eventfd()?;
         ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
-        Ok(Self { ring, eventfd, backlog: Vec::new(), unwatched: Vec::new() })
+        let buffers = Buffers::new(&ring, buffers_max);
+        let can_zero_copy = buffers.is_there() && knows_zero_copy(&ring);
+        let (backlog, unwatched) = (Vec::new(), Vec::new());
+        Ok(Self { ring, eventfd, buffers, can_zero_copy, backlog, unwatched })
+    }
+
+    pub(super) fn can_zero_copy(&self) -> bool {
+        self.can_zero_copy
+    }
+
+    pub(super) fn buffer(&mut self, number: u32, region: Region) -> io::Result<u16> {
+        self.buffers.ready(&self.ring, number, region)
     }
 
     pub(super) fn watch<P>(&mut self, slot: Slot, core: &mut Core<P>) {
@@ -96,15 +128,37 @@ impl Uring {
         });
     }
 
-    pub(super) fn send<P: Payload>(&mut self, slot: Slot, payload: P, core: &mut Core<P>) {
+    pub(super) fn send<P: Payload>(
+        &mut self,
+        slot: Slot,
+        payload: P,
+        via: Via,
+        core: &mut Core<P>,
+    ) {
         let bytes = payload.as_slice();
         let (start, len) = (bytes.as_ptr(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        core.slots.put_payload(slot, payload);
+        let reports = matches!(via, Via::ZeroCopy { report: true, .. });
+        let send = core.lent.put(Loan { slot, payload, reports });
         // Without DONTWAIT the kernel parks a send that does not fit, whatever O_NONBLOCK says.
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        self.operate(slot, Kind::Send, core, |fd| {
-            opcode::Send::new(types::Fd(fd), start, len).flags(flags).build()
-        });
+        let entry = core.slots.expect(slot);
+        entry.in_flight = true;
+        entry.outstanding += 1;
+        let fd = types::Fd(entry.fd().expect("an open slot has its socket").as_raw_fd());
+        let operation = match via {
+            Via::Copy => opcode::Send::new(fd, start, len).flags(flags).build(),
+            Via::ZeroCopy { buffer, .. } => {
+                core.stats.zero_copy_sends += 1;
+                let zc_flags = if reports { REPORT_USAGE } else { 0 };
+                opcode::SendZc::new(fd, start, len)
+                    .flags(flags)
+                    .buf_index(Some(buffer))
+                    .zc_flags(zc_flags)
+                    .build()
+            }
+        };
+        let user_data = u64::from(send.0) << 16 | Kind::Send as u64;
+        self.push(operation.user_data(user_data), &mut core.stats);
     }
 
     pub(super) fn watch_writable<P>(&mut self, slot: Slot, core: &mut Core<P>) {
@@ -198,7 +252,7 @@ impl Uring {
         }
     }
 
-    pub(super) fn reap<P>(&mut self, core: &mut Core<P>, out: &mut Vec<Event<P>>) {
+    pub(super) fn reap<P>(&mut self, core: &mut Core<P>, out: &mut Vec<Event>) {
         if core.slots.len() == 0 {
             return;
         }
@@ -244,12 +298,15 @@ impl Uring {
 fn complete<P>(
     completion: &cqueue::Entry,
     core: &mut Core<P>,
-    out: &mut Vec<Event<P>>,
+    out: &mut Vec<Event>,
     unwatched: &mut Vec<Slot>,
 ) {
-    let (slot, kind) = unpack(completion.user_data());
     let is_last = completion.flags() & MORE == 0;
     let is_notification = completion.flags() & NOTIFICATION != 0;
+    let (kind, send, slot) = match unpack(completion.user_data()) {
+        Operation::Send(send) => (Kind::Send, send, core.lent.get(send).slot),
+        Operation::Other(kind, slot) => (kind, SendId(u32::MAX), slot),
+    };
     let Some(entry) = core.slots.get(slot) else {
         debug_assert!(false, "a slot outlives what it is owed: {slot:?} {kind:?}");
         return;
@@ -258,9 +315,9 @@ fn complete<P>(
     match kind {
         Kind::Send if is_notification => {
             entry.notifications -= 1;
-            if let Some(payload) = core.slots.take_payload(slot) {
-                out.push(Event::Released { slot, key, payload });
-            }
+            let is_copied = completion.result() & USAGE_COPIED != 0;
+            let copied = core.lent.get(send).reports.then_some(is_copied);
+            out.push(Event::Released { slot, key, send, copied });
         }
         Kind::Send => {
             entry.outstanding -= 1;
@@ -270,13 +327,8 @@ fn complete<P>(
                 Err(_) => Err(io::Error::from_raw_os_error(-completion.result())),
             };
             core.stats.note(&result);
-            let payload = if is_last {
-                core.slots.take_payload(slot)
-            } else {
-                entry.notifications += 1;
-                None
-            };
-            out.push(Event::Sent { slot, key, payload, result });
+            entry.notifications += u32::from(!is_last);
+            out.push(Event::Sent { slot, key, send, result, is_released: is_last });
         }
         Kind::HangUp => {
             entry.outstanding -= u32::from(is_last);
@@ -301,34 +353,42 @@ fn complete<P>(
     settle(slot, core, out);
 }
 
-/// Closes the socket when nothing is with the kernel any more, and ends the slot when nothing is
-/// read any more.
-fn settle<P>(slot: Slot, core: &mut Core<P>, out: &mut Vec<Event<P>>) {
+/// Closes the socket when nothing is with the kernel any more. While it still reads something, the
+/// socket is only shut down: what it has taken reaches the peer, and it can still be aborted.
+fn settle<P>(slot: Slot, core: &mut Core<P>, out: &mut Vec<Event>) {
     let entry = core.slots.expect(slot);
     if !entry.closing || entry.outstanding > 0 {
         return;
     }
-    entry.close_fd();
-    if entry.notifications == 0 {
-        let key = entry.key;
-        core.slots.remove(slot);
-        out.push(Event::Closed { slot, key });
+    if entry.notifications > 0 {
+        entry.shut_down();
+        return;
     }
+    entry.close_fd();
+    let key = entry.key;
+    core.slots.remove(slot);
+    out.push(Event::Closed { slot, key });
 }
 
 fn pack(slot: Slot, kind: Kind) -> u64 {
     u64::from(slot.index) << (64 - INDEX_BITS) | u64::from(slot.generation) << 16 | kind as u64
 }
 
-fn unpack(user_data: u64) -> (Slot, Kind) {
+/// What a completion is of. A send names its payload, which knows its slot.
+enum Operation {
+    Send(SendId),
+    Other(Kind, Slot),
+}
+
+fn unpack(user_data: u64) -> Operation {
     let index = (user_data >> (64 - INDEX_BITS)) as u32;
     let generation = (user_data >> 16 & GENERATION_MASK) as u32;
     let kind = match user_data & 0xFF {
-        0 => Kind::Send,
+        0 => return Operation::Send(SendId((user_data >> 16) as u32)),
         1 => Kind::HangUp,
         2 => Kind::Writable,
         3 => Kind::Cancel,
         other => unreachable!("no operation is of kind {other}"),
     };
-    (Slot { index, generation }, kind)
+    Operation::Other(kind, Slot { index, generation })
 }

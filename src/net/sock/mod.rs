@@ -138,10 +138,33 @@ pub(super) fn send_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// From a file, without its pages being copied. The socket is non-blocking.
+pub(super) fn send_file(
+    fd: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    at: u64,
+    len: usize,
+) -> io::Result<usize> {
+    let mut at = at;
+    loop {
+        match rustix::fs::sendfile(fd, file, Some(&mut at), len) {
+            Ok(sent) => return Ok(sent),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 /// Breaks the connection at once: the peer gets RST, what was queued is thrown away.
 pub(super) fn disconnect(fd: BorrowedFd<'_>) {
     // Fails only where there is no connection any more.
     let _ = rustix::net::connect_unspec(fd);
+}
+
+/// Sends FIN behind what is queued.
+pub(super) fn shut_down(fd: BorrowedFd<'_>) {
+    // Fails only where there is no connection any more.
+    let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
 }
 
 /// Throws received bytes away, `bytes_max` at most.

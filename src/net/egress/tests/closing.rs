@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::Driver;
 use super::Event;
 use super::Rig;
+use super::Via;
 use super::on_every_pair;
-use super::sent;
 
 /// Closes with RST.
 fn reset(peer: TcpStream) {
@@ -35,8 +35,8 @@ fn a_peer_that_leaves_is_reported_once() {
         assert!(matches!(rig.next().await, Event::HungUp { key: 3, .. }));
 
         let piece = rig.piece(0..10);
-        rig.egress.send(broke, piece);
-        let error = sent(rig.next().await).unwrap_err();
+        rig.egress.send(broke, piece, Via::Copy);
+        let error = rig.next_sent().await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe));
         rig.assert_quiet();
         assert_eq!(rig.egress.stats().hangups, 3);
@@ -148,7 +148,7 @@ fn payloads_come_back_before_the_end_whatever_is_under_way() {
         let (slot, mut peer) = rig.add(9);
         // Never submitted before the close.
         let piece = rig.piece(0..100);
-        rig.egress.send(slot, piece);
+        rig.egress.send(slot, piece, Via::Copy);
         rig.egress.close(slot);
         // Closing already.
         rig.egress.want_writable(slot);
@@ -158,7 +158,7 @@ fn payloads_come_back_before_the_end_whatever_is_under_way() {
             events.append(&mut rig.turn().await);
         }
         assert!(matches!(&events[..], [Event::Sent { .. }, Event::Closed { .. }]), "{events:?}");
-        drop(events);
+        rig.take_all_back(events);
         let mut received = Vec::new();
         peer.read_to_end(&mut received).unwrap();
         assert_eq!(received.len(), 100);
@@ -166,19 +166,19 @@ fn payloads_come_back_before_the_end_whatever_is_under_way() {
         let (slot, _peer) = rig.add(10);
         rig.egress.close(slot);
         let piece = rig.piece(0..100);
-        rig.egress.send(slot, piece);
+        rig.egress.send(slot, piece, Via::Copy);
         let mut events = Vec::new();
         while events.len() < 2 {
             events.append(&mut rig.turn().await);
         }
         let cancelled = events.iter().any(|event| match event {
-            Event::Sent { result: Err(error), payload: Some(_), .. } => {
+            Event::Sent { result: Err(error), is_released: true, .. } => {
                 error.raw_os_error() == Some(libc::ECANCELED)
             }
             _ => false,
         });
         assert!(cancelled, "{events:?}");
-        drop(events);
+        rig.take_all_back(events);
         rig.finish();
     });
 }

@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::Event;
 use super::Rig;
 use super::Slot;
+use super::Via;
 use super::on_every_pair;
-use super::sent;
 use crate::base::prng::Prng;
 use crate::net::host;
 
@@ -55,7 +55,8 @@ fn a_thousand_sockets_get_exactly_their_bytes() {
         while closed < SOCKETS {
             for event in rig.turn().await {
                 match event {
-                    Event::Sent { key, payload: Some(_), result, .. } => {
+                    Event::Sent { key, send, result, is_released: true, .. } => {
+                        drop(rig.egress.take_back(send));
                         let course = courses.get_mut(&key).unwrap();
                         match result {
                             Ok(sent) => course.cursor += sent,
@@ -95,7 +96,7 @@ fn go_on(rig: &mut Rig, course: &mut Course, random: &mut Prng) {
         rig.egress.want_writable(course.slot);
     } else {
         let piece = rig.piece(course.cursor..until);
-        rig.egress.send(course.slot, piece);
+        rig.egress.send(course.slot, piece, Via::Copy);
     }
 }
 
@@ -129,8 +130,8 @@ fn what_a_peer_says_after_its_request_wakes_nobody() {
     on_every_pair(|mut rig| async move {
         let (slot, mut peer) = rig.add(1);
         let piece = rig.piece(0..1000);
-        rig.egress.send(slot, piece);
-        assert_eq!(sent(rig.next().await).unwrap(), 1000);
+        rig.egress.send(slot, piece, Via::Copy);
+        assert_eq!(rig.next_sent().await.unwrap(), 1000);
         rig.assert_quiet();
         for _ in 0..5 {
             peer.write_all(&[b'x'; 1000]).unwrap();
@@ -154,8 +155,8 @@ fn half_a_peer_can_still_be_sent_to() {
         assert!(matches!(rig.next().await, Event::HungUp { key: 5, .. }));
         rig.assert_quiet();
         let piece = rig.piece(0..100);
-        rig.egress.send(slot, piece);
-        assert_eq!(sent(rig.next().await).unwrap(), 100);
+        rig.egress.send(slot, piece, Via::Copy);
+        assert_eq!(rig.next_sent().await.unwrap(), 100);
         assert_eq!(rig.egress.send_inline(slot, b"more").unwrap(), 4);
         rig.egress.close(slot);
         rig.closed(slot).await;
@@ -169,8 +170,8 @@ fn the_kernel_says_what_arrived() {
     on_every_pair(|mut rig| async move {
         let (slot, mut peer) = rig.add(1);
         let piece = rig.piece(0..5000);
-        rig.egress.send(slot, piece);
-        assert_eq!(sent(rig.next().await).unwrap(), 5000);
+        rig.egress.send(slot, piece, Via::Copy);
+        assert_eq!(rig.next_sent().await.unwrap(), 5000);
         peer.read_exact(&mut [0; 5000]).unwrap();
         while rig.egress.queued(slot).unwrap() > 0 {
             std::thread::yield_now();
@@ -190,9 +191,9 @@ fn ten_thousand_sends_wake_ten_thousand_times() {
         let reader = std::thread::spawn(move || read_all(peer));
         for at in 0..10_000 {
             let piece = rig.piece(at..at + 1);
-            rig.egress.send(slot, piece);
+            rig.egress.send(slot, piece, Via::Copy);
             // One that is lost stops here for ever.
-            assert_eq!(sent(rig.next().await).unwrap(), 1);
+            assert_eq!(rig.next_sent().await.unwrap(), 1);
             assert_eq!(rig.alive.load(SeqCst), 0);
         }
         rig.egress.close(slot);

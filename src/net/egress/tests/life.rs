@@ -11,11 +11,12 @@ use super::Egress;
 use super::EgressConfig;
 use super::Event;
 use super::Rig;
+use super::Via;
 use super::on_every_pair;
-use super::sent;
 use crate::net::egress::Core;
 use crate::net::egress::Drive;
 use crate::net::egress::EgressStats;
+use crate::net::egress::lent::Lent;
 use crate::net::egress::slots::Slots;
 use crate::net::egress::uring::Uring;
 use crate::net::host;
@@ -40,7 +41,7 @@ fn a_slot_is_never_mistaken_for_its_successor() {
         rig.egress.abort(first);
         let piece = rig.piece(0..10);
         let rigged = AssertUnwindSafe(&mut rig);
-        assert!(catch_unwind(move || { rigged }.egress.send(first, piece)).is_err());
+        assert!(catch_unwind(move || { rigged }.egress.send(first, piece, Via::Copy)).is_err());
         assert_eq!(rig.egress.send_inline(second, b"still here").unwrap(), 10);
         for slot in [second, other] {
             rig.egress.close(slot);
@@ -54,7 +55,8 @@ fn a_slot_is_never_mistaken_for_its_successor() {
 fn a_full_egress_refuses_and_recovers() {
     for driver in [Driver::Uring, Driver::Epoll] {
         let mut egress =
-            Egress::<super::Piece>::new(&EgressConfig { driver, slots_max: 1 }).unwrap();
+            Egress::<super::Piece>::new(&EgressConfig { driver, slots_max: 1, buffers_max: 0 })
+                .unwrap();
         let (fd, _peer) = pair();
         let slot = egress.add(fd, 1).unwrap();
         let (fd, mut refused) = pair();
@@ -75,7 +77,7 @@ fn a_full_egress_refuses_and_recovers() {
 
 #[test]
 fn auto_takes_the_ring_where_there_is_one() {
-    let config = EgressConfig { driver: Driver::Auto, slots_max: 1 };
+    let config = EgressConfig { driver: Driver::Auto, slots_max: 1, buffers_max: 0 };
     let egress = Egress::<super::Piece>::new(&config).unwrap();
     let is_uring = egress.driver() == Driver::Uring;
     assert_eq!(is_uring, host::features().uring.setup.is_ok());
@@ -86,7 +88,7 @@ fn auto_does_without_the_ring_where_a_container_forbids_it() {
     let driver_without = |calls: &'static [libc::c_long]| {
         let thread = std::thread::spawn(move || {
             forbid(calls);
-            let config = EgressConfig { driver: Driver::Auto, slots_max: 1 };
+            let config = EgressConfig { driver: Driver::Auto, slots_max: 1, buffers_max: 0 };
             Egress::<super::Piece>::new(&config).unwrap().driver()
         });
         thread.join().unwrap()
@@ -116,7 +118,7 @@ fn an_abandoned_egress_resets_its_peers_and_names_what_was_lent() {
         let (slot, mut idle) = rig.add(2);
         rig.egress.submit().unwrap();
         let piece = rig.piece(0..10);
-        rig.egress.send(slot, piece);
+        rig.egress.send(slot, piece, Via::Copy);
         let Rig { egress, alive, .. } = rig;
         assert_eq!(egress.len(), 2);
         let lent = egress.abandon();
@@ -135,11 +137,12 @@ fn a_crowd_overruns_both_queues_and_nothing_is_lost() {
     const SOCKETS: u64 = 200;
     for runtime in RUNTIMES {
         let test = || async {
-            let uring = Uring::with_entries(4, 8).unwrap();
+            let uring = Uring::with_entries(4, 8, 0).unwrap();
             let mut rig = Rig::with(Egress {
                 drive: Drive::Uring(Box::new(uring)),
                 core: Core {
                     slots: Slots::new(4096),
+                    lent: Lent::new(),
                     ready: Vec::new(),
                     stats: EgressStats::default(),
                 },
@@ -148,7 +151,7 @@ fn a_crowd_overruns_both_queues_and_nothing_is_lost() {
             let (slots, peers): (Vec<_>, Vec<_>) = (0..SOCKETS).map(|key| rig.add(key)).unzip();
             for &slot in &slots {
                 let piece = rig.piece(0..50);
-                rig.egress.send(slot, piece);
+                rig.egress.send(slot, piece, Via::Copy);
                 rig.egress.want_writable(slot);
             }
             let (mut sends, mut writables) = (0, 0);
@@ -156,7 +159,7 @@ fn a_crowd_overruns_both_queues_and_nothing_is_lost() {
                 for event in rig.turn().await {
                     match event {
                         Event::Writable { .. } => writables += 1,
-                        event => sends += u64::from(sent(event).unwrap() == 50),
+                        event => sends += u64::from(rig.sent(event).unwrap() == 50),
                     }
                 }
             }
@@ -192,19 +195,19 @@ fn every_descriptor_is_given_back() {
             for round in 0..50 {
                 let (slot, peer) = rig.add(round);
                 let piece = rig.piece(0..1000);
-                rig.egress.send(slot, piece);
-                rig.turn().await;
+                rig.egress.send(slot, piece, Via::Copy);
+                rig.turn_taken().await;
                 match round % 3 {
                     0 => rig.egress.abort(slot),
                     1 => rig.egress.close(slot),
                     _ => {
                         drop(peer);
-                        rig.turn().await;
+                        rig.turn_taken().await;
                         rig.egress.close(slot);
                     }
                 }
                 while !rig.egress.is_empty() {
-                    rig.turn().await;
+                    rig.turn_taken().await;
                 }
             }
             rig.finish();

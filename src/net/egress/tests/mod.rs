@@ -4,6 +4,7 @@
 mod closing;
 mod flow;
 mod life;
+mod zero_copy;
 
 use std::future::Future;
 use std::net::TcpStream;
@@ -23,6 +24,7 @@ use super::EgressConfig;
 use super::Event;
 use super::Payload;
 use super::Slot;
+use super::Via;
 use crate::net::bell::Watch;
 use crate::net::runtime::run_shard;
 use crate::net::testing::RUNTIMES;
@@ -62,11 +64,12 @@ struct Rig {
     alive: Arc<AtomicUsize>,
 }
 
-type Happening = Event<Piece>;
+type Happening = Event;
 
 impl Rig {
     fn new(driver: Driver) -> Self {
-        let egress = Egress::new(&EgressConfig { driver, slots_max: 4096 }).unwrap();
+        let egress =
+            Egress::new(&EgressConfig { driver, slots_max: 4096, buffers_max: 4 }).unwrap();
         assert_eq!(egress.driver(), driver);
         Self::with(egress)
     }
@@ -132,8 +135,9 @@ impl Rig {
         let (mut filled, mut is_settled) = (0, false);
         loop {
             let piece = self.piece(0..1 << 18);
-            self.egress.send(slot, piece);
-            match sent(self.next().await) {
+            self.egress.send(slot, piece, Via::Copy);
+            let event = self.next().await;
+            match self.sent(event) {
                 Ok(bytes) => (filled, is_settled) = (filled + bytes, false),
                 Err(error) => {
                     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
@@ -150,10 +154,42 @@ impl Rig {
         }
     }
 
+    /// Of the next event, which is a send by copy.
+    async fn next_sent(&mut self) -> std::io::Result<usize> {
+        let event = self.next().await;
+        self.sent(event)
+    }
+
     async fn closed(&mut self, slot: Slot) {
         match self.next().await {
             Event::Closed { slot: closed, .. } => assert_eq!(closed, slot),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// The result of a send, whose payload must have been released with it.
+    fn sent(&mut self, event: Happening) -> std::io::Result<usize> {
+        match event {
+            Event::Sent { send, result, is_released: true, .. } => {
+                drop(self.egress.take_back(send));
+                result
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn turn_taken(&mut self) {
+        let events = self.turn().await;
+        self.take_all_back(events);
+    }
+
+    fn take_all_back(&mut self, events: Vec<Happening>) {
+        for event in events {
+            if let Event::Sent { send, is_released: true, .. } | Event::Released { send, .. } =
+                event
+            {
+                drop(self.egress.take_back(send));
+            }
         }
     }
 
@@ -162,14 +198,6 @@ impl Rig {
         assert_eq!(self.egress.in_flight(), 0);
         drop(self.egress);
         assert_eq!(self.alive.load(SeqCst), 0, "every payload came back");
-    }
-}
-
-/// The result of a send, whose payload must have come with it.
-fn sent(event: Happening) -> std::io::Result<usize> {
-    match event {
-        Event::Sent { payload: Some(_), result, .. } => result,
-        other => panic!("{other:?}"),
     }
 }
 
