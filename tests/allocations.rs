@@ -175,8 +175,14 @@ fn a_shard_on_epoll_allocates_nothing_while_bytes_flow() {
 
 /// What may be seen in the backtrace of an allocation: a question to an engine, its answer, and
 /// the deadlines that lead to one. Everything else is on the way of a byte.
-const CONTROL: &[&str] =
-    &["session_timers", "fire_stat", "engine_io::stat", "engine_io::probe", "src/engine/pool/"];
+const CONTROL: &[&str] = &[
+    "session_timers",
+    "fire_stat",
+    "engine_io::stat",
+    "engine_io::probe",
+    "src/engine/pool/",
+    "on_evict",
+];
 
 /// Also: the end of a viewer that was too slow for zero-copy sends, its line in the log for one.
 const ENDS: &[&str] = &["on_evict", "settle<"];

@@ -1,6 +1,7 @@
 //! Settings into the plain structs of the floors below.
 
 use crate::config::settings::Join;
+use crate::config::settings::SendPath;
 use crate::config::settings::Settings;
 use crate::config::settings::SlowViewer;
 use crate::engine::pool::PoolConfig;
@@ -11,6 +12,7 @@ use crate::registry::directory::DirectoryConfig;
 use crate::registry::resolver::ResolverConfig;
 use crate::router::Access;
 use crate::shard::Config;
+use crate::shard::SendMode;
 use crate::stream;
 use crate::viewer;
 use std::time::Duration;
@@ -43,6 +45,7 @@ pub fn config(settings: &Settings) -> Config {
         addresses: settings.log_addresses,
         runtime: RuntimeDriver::Auto,
         egress: Driver::Auto,
+        send: send_mode(settings.send),
         pin: if settings.pin { host::features().cpus } else { Vec::new() },
         memory_bytes: settings.memory_bytes,
     }
@@ -56,6 +59,15 @@ fn access(settings: &Settings) -> Access {
         api_tokens: settings.api_tokens.clone(),
         allow_url: settings.allow_url.clone(),
         allow_magnet: settings.allow_magnet,
+    }
+}
+
+fn send_mode(path: SendPath) -> SendMode {
+    match path {
+        SendPath::Auto => SendMode::Auto,
+        SendPath::Copy => SendMode::Copy,
+        SendPath::Shared => SendMode::Shared,
+        SendPath::Zerocopy => SendMode::ZeroCopy,
     }
 }
 

@@ -54,9 +54,6 @@ pub(super) fn notices(values: &Values, settings: &Settings, facts: &Facts) -> Ve
             Effect::Full | Effect::Part(_) => {}
         }
     }
-    if let Some(word @ ("shared" | "zerocopy")) = values.word(Key::Send) {
-        notices.push(format!("RINGCAST_SEND={word} is accepted but not yet in effect"));
-    }
     if settings.state_dir.is_none() && !values.is_given(Key::StateDir) {
         notices.push(
             "RINGCAST_STATE_DIR is off: a crash leaves its engine sessions to expire by themselves"

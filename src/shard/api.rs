@@ -250,11 +250,12 @@ async fn shard_metrics(shard: &Shard) -> Vec<ShardMetrics> {
 
 async fn status(shard: &Shard) -> StatusRecord {
     let all = shard_metrics(shard).await;
-    let (version, started, budget, streams) = shard.quietly(|core| {
+    let (version, started, budget, streams, twin_bytes) = shard.quietly(|core| {
         let shared = &core.shared;
         let arena = shared.arena;
         let budget = u64::from(arena.slabs_total()) * arena.slab_bytes() as u64;
-        (shared.config.version, shared.started, budget, shared.streams() as u64)
+        let (streams, twin_bytes) = (shared.streams() as u64, arena.twin_bytes());
+        (shared.config.version, shared.started, budget, streams, twin_bytes)
     });
     let sum = |field: fn(&ShardMetrics) -> u64| all.iter().map(field).sum::<u64>();
     let engines = all.iter().flat_map(|metrics| &metrics.engines);
@@ -273,7 +274,7 @@ async fn status(shard: &Shard) -> StatusRecord {
         memory: MemoryRecord {
             budget_bytes: budget,
             ring_bytes: sum(|metrics| metrics.ring_bytes),
-            twin_bytes: 0,
+            twin_bytes,
             viewer_bytes: sum(|metrics| metrics.viewer_bytes),
         },
     }
@@ -282,10 +283,10 @@ async fn status(shard: &Shard) -> StatusRecord {
 async fn metrics_page(shard: &Shard) -> Page {
     let all = shard_metrics(shard).await;
     let rows = streams(shard).await;
-    let (version, started, budget) = shard.quietly(|core| {
+    let (version, started, budget, twin_bytes) = shard.quietly(|core| {
         let arena = core.shared.arena;
         let budget = u64::from(arena.slabs_total()) * arena.slab_bytes() as u64;
-        (core.shared.config.version, core.shared.started, budget)
+        (core.shared.config.version, core.shared.started, budget, arena.twin_bytes())
     });
     let sum = |field: fn(&ShardMetrics) -> u64| all.iter().map(field).sum::<u64>();
     let mut snapshot = MetricsSnapshot {
@@ -300,10 +301,13 @@ async fn metrics_page(shard: &Shard) -> Page {
         viewer_skips: sum(|metrics| metrics.skips),
         ts_sync_losses: sum(|metrics| metrics.sync_losses),
         send_copied_bytes: sum(|metrics| metrics.copied_bytes),
+        send_shared_bytes: sum(|metrics| metrics.shared_bytes),
+        send_zerocopy_bytes: sum(|metrics| metrics.zerocopy_bytes),
+        sends: sum(|metrics| metrics.sends),
         memory: vec![
             ("budget", budget),
             ("ring", sum(|metrics| metrics.ring_bytes)),
-            ("twin", 0),
+            ("twin", twin_bytes),
             ("viewer", sum(|metrics| metrics.viewer_bytes)),
             ("resident", host::rss_bytes().unwrap_or(0)),
         ],

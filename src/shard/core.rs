@@ -16,10 +16,11 @@ use crate::net::egress::RingEgress;
 use crate::net::runtime::Signal;
 use crate::registry::directory::Directory;
 use crate::registry::resolver::Resolver;
-use crate::ring::Pinned;
 use crate::ring::SlabCache;
 use crate::shard::Shared;
 use crate::shard::audience::Audience;
+use crate::shard::audience::Paths;
+use crate::shard::audience::Round;
 use crate::shard::channel::ChannelId;
 use crate::shard::gather::Gather;
 use crate::shard::mailbox::Mailboxes;
@@ -42,6 +43,9 @@ pub(crate) const SCRATCH_BYTES: usize = 256 * 1024;
 /// A server that ends gives its viewers so long to take what is in the ring, so that they end with
 /// a whole packet. Of the 8 s that the process has, the stops need 5.
 const LAST_BYTES_MAX: Duration = Duration::from_secs(2);
+
+/// Those who then still hold memory by not acknowledging are reset after so long.
+const LAST_ACKS_MAX: Duration = Duration::from_secs(1);
 
 /// A shard that has nothing left looks this often whether the others have.
 const QUIET_TURN_MAX: Duration = Duration::from_millis(10);
@@ -81,7 +85,8 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) mail: Mailboxes<Message>,
     pub(crate) egress: RingEgress,
-    pub(crate) events: Vec<Event<Pinned>>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) paths: Paths,
     pub(crate) cache: SlabCache,
     pub(crate) places: Slab<Place>,
     pub(crate) audiences: Slab<Audience>,
@@ -100,6 +105,7 @@ pub(crate) struct Core {
     pub(crate) out: Vec<u8>,
     /// What a turn found to do; kept so that a turn allocates nothing.
     pub(crate) due_audiences: Vec<usize>,
+    pub(crate) round: Round,
     pub(crate) due_sources: Vec<u64>,
     pub(crate) stats: Stats,
     pub(crate) draining: bool,
@@ -107,6 +113,7 @@ pub(crate) struct Core {
     pub(crate) conversations: Slab<Closer>,
     /// When viewers who have not taken the last of their bytes by now are closed all the same.
     drain_until: Instant,
+    abort_at: Instant,
     /// Requests to engines that must end before the thread may: stops.
     pub(crate) stops_pending: u32,
     next_token: u64,
@@ -170,6 +177,7 @@ impl Core {
             me,
             now: time::now(),
             mail,
+            paths: Paths::new(config.send, &egress),
             egress,
             events: Vec::with_capacity(1_024),
             cache: SlabCache::new(shared.arena),
@@ -187,11 +195,13 @@ impl Core {
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             out: Vec::with_capacity(64 * 188 + 1_024),
             due_audiences: Vec::new(),
+            round: Round::default(),
             due_sources: Vec::new(),
             stats: Stats::default(),
             draining: false,
             conversations: Slab::new(),
             drain_until: Instant::NEVER,
+            abort_at: Instant::NEVER,
             stops_pending: 0,
             next_token: 0,
             next_viewer: 0,
@@ -245,7 +255,7 @@ impl Core {
         let ended = time::now();
         self.stats.turn.record(ended.since(began).as_micros() as u64);
         self.shared.tick(self.me, ended);
-        if left || self.mail.has_own() {
+        if left || self.mail.has_own() || self.has_ready() {
             return ended;
         }
         let idle_max = if self.draining { QUIET_TURN_MAX } else { IDLE_TURN_MAX };
@@ -266,6 +276,11 @@ impl Core {
             self.on_egress(event);
         }
         self.events = events;
+    }
+
+    /// Somebody is to be served again at once: a turn ends before it takes too long.
+    fn has_ready(&self) -> bool {
+        self.audiences.iter().any(|(_, audience)| !audience.ready.is_empty())
     }
 
     fn receive(&mut self) {
@@ -291,8 +306,11 @@ impl Core {
         }
         self.end_waits();
         if self.drain_until <= now {
-            self.drain_until = Instant::NEVER;
+            self.drain_until = now + LAST_ACKS_MAX;
             self.finish_everybody(CloseReason::Drain);
+            if now >= self.abort_at {
+                self.egress.abort_lingering();
+            }
         }
     }
 
@@ -355,7 +373,8 @@ impl Core {
         use crate::stream::Input;
         let serial = channel.serial;
         match what {
-            Watching::Count { from: shard, count, waiting } => {
+            Watching::Count { from: shard, count, waiting, copied } => {
+                self.note_copied(serial, shard, copied);
                 self.feed(serial, Input::Viewers { shard, count, waiting });
             }
             Watching::Idle { from: shard, generation: close_generation } => {
@@ -391,6 +410,7 @@ impl Core {
             return;
         }
         self.drain_until = self.now + LAST_BYTES_MAX;
+        self.abort_at = self.drain_until + LAST_ACKS_MAX;
         self.drain_audiences();
         let serials: Vec<u64> = self.sources.keys().copied().collect();
         for serial in serials {

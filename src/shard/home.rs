@@ -184,11 +184,11 @@ impl Core {
         let Some(at) = self.subscribing(key) else {
             if let Some(other) = self.audience_of(channel.id) {
                 // Under another key there is somebody: their number, not that of nobody.
-                self.audiences[other].told = (u32::MAX, u32::MAX);
+                self.audiences[other].told = None;
                 return;
             }
             // Nobody here remembers: the owner must not count on this shard.
-            let what = Watching::Count { from: self.me, count: 0, waiting: 0 };
+            let what = Watching::Count { from: self.me, count: 0, waiting: 0, copied: 0 };
             let channel = channel.id;
             self.mail.send(channel.owner, Message::Watching { channel, what });
             return;
@@ -207,7 +207,7 @@ impl Core {
         audience.reader = Some(crate::ring::Reader::new(channel.ring.clone(), index));
         audience.stage = Stage::Attached(channel);
         // What an audience before this one said may arrive after what this one asked with.
-        audience.told = (u32::MAX, u32::MAX);
+        audience.told = None;
     }
 
     /// On the key's home: whose stream is it?

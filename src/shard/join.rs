@@ -13,11 +13,12 @@ use crate::http::render::ErrorCode;
 use crate::http::render::ErrorReply;
 use crate::http::render::write_error;
 use crate::net::egress::Event;
+use crate::net::egress::SendId;
 use crate::net::egress::Slot;
 use crate::registry::home;
-use crate::ring::Pinned;
 use crate::shard::audience::Audience;
 use crate::shard::audience::Entry;
+use crate::shard::audience::Path;
 use crate::shard::audience::Phase;
 use crate::shard::audience::Stage;
 use crate::shard::audience::Who;
@@ -47,6 +48,22 @@ pub(crate) struct Joining {
     pub(crate) name: Option<String>,
 }
 
+/// A send that is over.
+struct Sent {
+    slot: Slot,
+    send: SendId,
+    is_released: bool,
+}
+
+/// Errors that speak of how it was sent, not of the peer.
+fn is_about_the_way(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(
+        errno,
+        Some(libc::ENOMEM | libc::ENOBUFS | libc::EINVAL | libc::EOPNOTSUPP | libc::EFAULT)
+    )
+}
+
 impl Core {
     /// Takes the socket over. The viewer waits in its audience until it can start.
     pub(crate) fn join(&mut self, joining: Joining) -> io::Result<()> {
@@ -74,6 +91,8 @@ impl Core {
             slot,
             place,
             phase: Phase::Waiting,
+            path: self.paths.first(),
+            lent: 0,
             wait_until,
             who,
             rate_mark: (0, self.now),
@@ -81,6 +100,7 @@ impl Core {
         self.stats.viewers += 1;
         // A turn may bring a send and a hang-up of everybody: it finds room for them.
         self.events.reserve(2 * self.places.len());
+        self.round.reserve(self.places.len());
         let audience = &mut self.audiences[at];
         audience.waiting += 1;
         audience.wait_deadline = audience.wait_deadline.min(wait_until);
@@ -112,8 +132,8 @@ impl Core {
     pub(crate) fn subscribe(&mut self, at: usize, key: Target, open: Target) {
         let audience = &mut self.audiences[at];
         audience.stage = Stage::Subscribing;
-        let (count, waiting) = audience.counts();
-        audience.told = (count, waiting);
+        let (count, waiting, copied) = audience.counts();
+        audience.told = Some((count, waiting, copied));
         let to = home(&key, self.mail.shards());
         let from = self.me;
         let subscribe = crate::shard::message::Subscribe { from, key, open, count, waiting };
@@ -143,7 +163,7 @@ impl Core {
             self.places[place] = Place { audience: into, entry: index };
         }
         // The owner was told two numbers and kept the later one: it needs the sum.
-        audience.told = (u32::MAX, u32::MAX);
+        audience.told = None;
     }
 
     pub(crate) fn drop_audience(&mut self, at: usize) {
@@ -167,10 +187,10 @@ impl Core {
                 // owner must still hear that nobody waits.
                 continue;
             };
-            if counts != audience.told {
-                audience.told = counts;
-                let (count, waiting) = counts;
-                let what = Watching::Count { from: *me, count, waiting };
+            if audience.told != Some(counts) {
+                audience.told = Some(counts);
+                let (count, waiting, copied) = counts;
+                let what = Watching::Count { from: *me, count, waiting, copied };
                 let channel = channel.id;
                 mail.send(channel.owner, Message::Watching { channel, what });
             }
@@ -203,15 +223,12 @@ impl Core {
         self.mail.send(channel.owner, Message::Watching { channel, what });
     }
 
-    pub(crate) fn on_egress(&mut self, event: Event<Pinned>) {
+    pub(crate) fn on_egress(&mut self, event: Event) {
         match event {
-            Event::Sent { slot, key, payload, result } => self.on_sent(slot, key, payload, result),
-            Event::Released { key, payload, .. } => {
-                let place = self.places[key as usize];
-                if let Some(reader) = &mut self.audiences[place.audience].reader {
-                    reader.done(payload);
-                }
+            Event::Sent { slot, key, send, result, is_released } => {
+                self.on_sent(Sent { slot, send, is_released }, key, &result);
             }
+            Event::Released { key, send, copied, .. } => self.on_released(key, send, copied),
             Event::Writable { key, .. } => {
                 let Place { audience, entry } = self.places[key as usize];
                 let audience = &mut self.audiences[audience];
@@ -226,46 +243,70 @@ impl Core {
         }
     }
 
-    fn on_sent(
-        &mut self,
-        slot: Slot,
-        key: u64,
-        payload: Option<Pinned>,
-        result: io::Result<usize>,
-    ) {
+    fn on_sent(&mut self, sent: Sent, key: u64, result: &io::Result<usize>) {
+        let Sent { slot, send, is_released } = sent;
         let Place { audience: at, entry: index } = self.places[key as usize];
         let audience = &mut self.audiences[at];
         let entry = &mut audience.entries[index];
+        let pinned = self.egress.payload(send);
+        let (end, len) = (pinned.end(), pinned.len());
         let mut gone = false;
-        match &result {
+        match result {
             Ok(n) if *n > 0 => {
-                self.stats.sent_bytes += *n as u64;
-                self.stats.copied_bytes += *n as u64;
-                if let Some(pinned) = &payload {
-                    if let Some(committed) = audience.commits.reached(pinned.end()) {
-                        let us = self.now.since(committed).as_micros() as u64;
-                        self.stats.latency.record(us);
-                    }
-                    entry.viewer.ring_done(pinned, *n, self.now);
-                    if *n < pinned.len() {
-                        entry.viewer.blocked(self.now);
-                        self.egress.want_writable(slot);
-                    } else {
-                        audience.ready.push(index);
-                    }
+                let way = if is_released { Path::Copy } else { Path::ZeroCopy };
+                self.stats.sent(way, *n);
+                if let Some(committed) = audience.commits.reached(end) {
+                    self.stats.latency.record(self.now.since(committed).as_micros() as u64);
+                }
+                entry.viewer.ring_done(pinned, *n, self.now);
+                if *n < len {
+                    entry.viewer.blocked(self.now);
+                    self.egress.want_writable(slot);
+                } else {
+                    audience.ready.push(index);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 entry.viewer.blocked(self.now);
                 self.egress.want_writable(slot);
             }
+            Err(error) if is_about_the_way(error) && entry.path.is_zero_copy() => {
+                // Nothing of it was accepted: the same bytes go by another way.
+                entry.viewer.ring_done(pinned, 0, self.now);
+                tracing::warn!("zero-copy sends are off on this shard: {error}");
+                let path = self.paths.without_zero_copy();
+                audience.take_path(index, path);
+                audience.ready.push(index);
+            }
             Ok(_) | Err(_) => gone = true,
         }
-        if let (Some(pinned), Some(reader)) = (payload, &mut audience.reader) {
-            reader.done(pinned);
+        if is_released {
+            self.take_back(at, send);
+        } else {
+            self.audiences[at].entries[index].lent += 1;
         }
         if gone {
             self.finish(at, index, CloseReason::Left);
+        }
+    }
+
+    fn on_released(&mut self, key: u64, send: SendId, copied: Option<bool>) {
+        let Place { audience: at, entry: index } = self.places[key as usize];
+        self.take_back(at, send);
+        let audience = &mut self.audiences[at];
+        if let Some(entry) = audience.entries.get_mut(index) {
+            entry.lent -= 1;
+        }
+        if let Some(copied) = copied {
+            let path = self.paths.after_report(audience.entries[index].path, copied);
+            audience.take_path(index, path);
+        }
+    }
+
+    fn take_back(&mut self, at: usize, send: SendId) {
+        let pinned = self.egress.take_back(send);
+        if let Some(reader) = &mut self.audiences[at].reader {
+            reader.done(pinned);
         }
     }
 
@@ -295,9 +336,12 @@ impl Core {
             Phase::Waiting => audience.waiting -= 1,
             Phase::Playing => audience.playing -= 1,
         }
+        audience.copied -= u32::from(was == Phase::Playing && entry.path == Path::Shared);
         audience.closing += 1;
         let rwnd_limited_us = self.egress.acked(entry.slot).map_or(0, |info| info.rwnd_limited_us);
-        let abort = matches!(reason, CloseReason::Stuck | CloseReason::Slow);
+        // Who has left will acknowledge nothing more: what it was lent comes back at once.
+        let abort = matches!(reason, CloseReason::Stuck | CloseReason::Slow)
+            || (reason == CloseReason::Left && self.egress.is_lent(entry.slot));
         if abort {
             self.egress.abort(entry.slot);
         } else {

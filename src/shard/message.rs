@@ -133,14 +133,36 @@ pub(crate) enum Message {
 /// Between a stream's owner and the shards that serve its viewers.
 #[derive(Debug)]
 pub(crate) enum Watching {
-    Count { from: ShardId, count: u32, waiting: u32 },
-    Refuse { answer: Answer },
-    CloseViewers { reason: crate::viewer::CloseReason },
-    MoveViewers { infohash: Infohash },
-    EvictBelow { offset: u64 },
-    MayClose { generation: Generation },
-    Idle { from: ShardId, generation: Generation },
-    Busy { from: ShardId, generation: Generation },
+    /// `copied`: viewers for whom the kernel copies, and a file would not be.
+    Count {
+        from: ShardId,
+        count: u32,
+        waiting: u32,
+        copied: u32,
+    },
+    Refuse {
+        answer: Answer,
+    },
+    CloseViewers {
+        reason: crate::viewer::CloseReason,
+    },
+    MoveViewers {
+        infohash: Infohash,
+    },
+    EvictBelow {
+        offset: u64,
+    },
+    MayClose {
+        generation: Generation,
+    },
+    Idle {
+        from: ShardId,
+        generation: Generation,
+    },
+    Busy {
+        from: ShardId,
+        generation: Generation,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

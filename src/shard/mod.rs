@@ -28,6 +28,7 @@ mod tend;
 mod thread;
 mod translate;
 
+pub use audience::SendMode;
 pub use thread::Chore;
 pub use thread::Config;
 pub use thread::Fleet;

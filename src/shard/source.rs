@@ -58,6 +58,12 @@ pub(crate) struct Source {
     pub(crate) lent: BTreeMap<EngineId, u64>,
     /// Shards that hold a handle.
     pub(crate) subscribers: u64,
+    /// Viewers for whom the kernel copies, by shard.
+    pub(crate) copied: BTreeMap<ShardId, u32>,
+    /// The memory file is given up then, unless somebody is served from it.
+    pub(crate) twin_until: Instant,
+    /// After a failure.
+    pub(crate) twin_not_before: Instant,
     /// Newcomers of a stream that is ending for good: they start the next one.
     pub(crate) held: Vec<Subscribe>,
     pub(crate) ended: bool,
@@ -134,6 +140,9 @@ impl Core {
             engines: BTreeMap::new(),
             lent: BTreeMap::new(),
             subscribers: 0,
+            copied: BTreeMap::new(),
+            twin_until: Instant::ZERO,
+            twin_not_before: Instant::ZERO,
             held: Vec::new(),
             ended: false,
             started_wall: Wall::now(),

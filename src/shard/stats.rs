@@ -8,6 +8,7 @@ use crate::base::counters::Histogram;
 use crate::base::counters::HistogramSnapshot;
 use crate::base::ids::ShardId;
 use crate::router::PLAY_LABEL;
+use crate::shard::audience::Path;
 use crate::stream::Failure;
 use crate::stream::Outcome;
 use crate::viewer::CloseReason;
@@ -18,6 +19,8 @@ pub(crate) struct Stats {
     pub(crate) ingest_bytes: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) copied_bytes: u64,
+    pub(crate) shared_bytes: u64,
+    pub(crate) zerocopy_bytes: u64,
     pub(crate) paused_us: u64,
     pub(crate) skips: u64,
     pub(crate) closed: [u64; CloseReason::ALL.len()],
@@ -43,6 +46,8 @@ impl Default for Stats {
             ingest_bytes: 0,
             sent_bytes: 0,
             copied_bytes: 0,
+            shared_bytes: 0,
+            zerocopy_bytes: 0,
             paused_us: 0,
             skips: 0,
             closed: [0; CloseReason::ALL.len()],
@@ -64,6 +69,17 @@ impl Default for Stats {
 }
 
 impl Stats {
+    /// Bytes that a socket accepted, and which way they had come.
+    pub(crate) fn sent(&mut self, way: Path, n: usize) {
+        let n = n as u64;
+        self.sent_bytes += n;
+        match way {
+            Path::Copy => self.copied_bytes += n,
+            Path::Shared => self.shared_bytes += n,
+            Path::Probing | Path::ZeroCopy => self.zerocopy_bytes += n,
+        }
+    }
+
     pub(crate) fn respond(&mut self, route: &'static str, code: u16) {
         *self.responses.entry((route, code)).or_default() += 1;
     }
@@ -91,6 +107,10 @@ pub(crate) struct ShardMetrics {
     pub(crate) ingest_bytes: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) copied_bytes: u64,
+    pub(crate) shared_bytes: u64,
+    pub(crate) zerocopy_bytes: u64,
+    /// Sends that were asked of the kernel, whatever it took.
+    pub(crate) sends: u64,
     pub(crate) paused_us: u64,
     pub(crate) skips: u64,
     pub(crate) sync_losses: u64,

@@ -20,6 +20,7 @@ use crate::engine::pool;
 use crate::net::egress::Driver;
 use crate::shard::audience::Audience;
 use crate::shard::audience::Entry;
+use crate::shard::audience::Path;
 use crate::shard::audience::Phase;
 use crate::shard::core::Core;
 use crate::shard::message::Ask;
@@ -47,9 +48,13 @@ impl Core {
     }
 
     pub(crate) fn send_path(&self) -> &'static str {
-        match self.egress.driver() {
-            Driver::Uring => "io_uring send",
-            Driver::Epoll | Driver::Auto => "epoll send",
+        let is_uring = self.egress.driver() == Driver::Uring;
+        match self.paths.first() {
+            Path::Probing | Path::ZeroCopy => "io_uring zerocopy",
+            Path::Shared if is_uring => "io_uring shared",
+            Path::Copy if is_uring => "io_uring copy",
+            Path::Shared => "epoll shared",
+            Path::Copy => "epoll copy",
         }
     }
 
@@ -84,6 +89,9 @@ impl Core {
             ingest_bytes: stats.ingest_bytes,
             sent_bytes: stats.sent_bytes,
             copied_bytes: stats.copied_bytes,
+            shared_bytes: stats.shared_bytes,
+            zerocopy_bytes: stats.zerocopy_bytes,
+            sends: self.egress.stats().sends,
             paused_us: stats.paused_us,
             skips: stats.skips + skips,
             sync_losses,
@@ -125,7 +133,6 @@ impl Core {
     }
 
     fn viewer_records(&mut self, stream: Option<Infohash>) -> Vec<ViewerRecord> {
-        let send_path = self.send_path();
         let now = self.now;
         let shard = self.me.0;
         let mode = self.shared.config.addresses;
@@ -156,7 +163,7 @@ impl Core {
                     user_agent: hygiene::clean(&entry.who.agent).into_owned(),
                     protocol: "TS",
                     shard,
-                    send_path,
+                    send_path: entry.path.name(),
                     connected_at: entry.who.connected_at.unix_seconds(),
                     bytes_sent,
                     rate_bps: rate as u64,

@@ -3,9 +3,16 @@
 
 use crate::base::ids::Generation;
 use crate::base::ids::Infohash;
+use crate::base::ids::ShardId;
 use crate::base::ids::Target;
+use crate::base::sizes::MIB;
+use crate::base::time::Instant;
 use crate::http::body::BodyDecoder;
+use crate::ring::Pinned;
+use crate::ring::Reader;
+use crate::shard::audience::LARGE_BYTES_MIN;
 use crate::shard::audience::Phase;
+use crate::shard::audience::SendMode;
 use crate::shard::audience::nothing_yet;
 use crate::shard::channel::ChannelId;
 use crate::shard::core::Core;
@@ -19,9 +26,26 @@ use crate::stream;
 use crate::stream::Answer;
 use crate::stream::Input;
 use crate::viewer::CloseReason;
+use std::time::Duration;
 
 /// Room above the promised seconds, for the jitter of a bitrate that is measured.
 const CAP_MARGIN_PERCENT: u64 = 125;
+
+/// With fewer the file would cost more than it saves.
+const TWIN_VIEWERS_MIN: u32 = 2;
+
+/// A file without viewers is kept so long, for those who zap.
+const TWIN_LINGERS: Duration = Duration::from_secs(30);
+
+/// How much of the stream's end stands in the file: a viewer that is further behind is served by
+/// copy until it has caught up.
+const TWIN_SECONDS: u64 = 8;
+const TWIN_BYTES_MIN: u64 = 4 * MIB;
+
+/// The coalescing time, for the size of the sends to expect.
+const TWIN_TICK_MS: u64 = 100;
+
+const TWIN_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Core {
     pub(crate) fn flow(&mut self, serial: u64, generation: Generation) -> Flow {
@@ -119,6 +143,7 @@ impl Core {
             let gap = source.ingest.read_gap();
             source.channel.set_read_gap(gap);
         }
+        source.tend_twin(bitrate.unwrap_or(0), self.shared.config.send, now);
         let tended = source.writer.tend(&mut self.cache);
         if let Some(offset) = tended.evict_below {
             let channel = source.id;
@@ -191,9 +216,30 @@ impl Core {
             .iter()
             .filter(|(_, entry)| entry.phase == Phase::Playing && entry.viewer.must_evict(offset))
             .map(|(index, _)| index)
+            .chain(self.holders_below(at, offset))
             .collect();
         for index in slow {
             self.finish(at, index, CloseReason::Slow);
+        }
+    }
+
+    /// Viewers that still hold bytes below `offset` with sends that are complete: zero-copy ones that
+    /// were not acknowledged.
+    fn holders_below(&self, at: usize, offset: u64) -> impl Iterator<Item = usize> {
+        let audience = &self.audiences[at];
+        let ring = audience.reader.as_ref().map(Reader::number);
+        let below =
+            move |pinned: &Pinned| ring == Some(pinned.reader()) && pinned.offset() < offset;
+        let lent = self.egress.lent().filter(move |(_, pinned)| below(pinned));
+        lent.filter_map(|(slot, _)| {
+            let mut entries = audience.entries.iter();
+            entries.find(|(_, entry)| entry.slot == slot).map(|(index, _)| index)
+        })
+    }
+
+    pub(crate) fn note_copied(&mut self, serial: u64, shard: ShardId, copied: u32) {
+        if let Some(source) = self.sources.get_mut(&serial) {
+            source.copied.insert(shard, copied);
         }
     }
 
@@ -210,6 +256,32 @@ impl Core {
 }
 
 impl Source {
+    /// The memory file is there while somebody is served from it: from the second viewer on, since
+    /// for one it would be a copy more.
+    fn tend_twin(&mut self, bitrate_bps: u64, mode: SendMode, now: Instant) {
+        let copied: u32 = self.copied.values().sum();
+        let viewers_min = if mode == SendMode::Shared { 1 } else { TWIN_VIEWERS_MIN };
+        if copied > 0 && self.writer.has_twin() {
+            self.twin_until = now + TWIN_LINGERS;
+        } else if self.writer.has_twin() {
+            if now >= self.twin_until {
+                self.writer.close_twin();
+            }
+        } else if copied >= viewers_min && now >= self.twin_not_before {
+            let tick_bytes = bitrate_bps / 8 * TWIN_TICK_MS / 1_000;
+            if tick_bytes < LARGE_BYTES_MIN as u64 {
+                return; // Its sends are so small that copying them is cheapest.
+            }
+            let wish = bitrate_bps / 8 * TWIN_SECONDS;
+            let window = wish.clamp(TWIN_BYTES_MIN, self.writer.cap_bytes().max(TWIN_BYTES_MIN));
+            self.twin_until = now + TWIN_LINGERS;
+            if let Err(error) = self.writer.open_twin(window) {
+                self.twin_not_before = now + TWIN_RETRY_AFTER;
+                tracing::debug!("no memory file for {}: {error}", self.session.infohash());
+            }
+        }
+    }
+
     /// The ring's seconds at the measured bitrate.
     pub(crate) fn ring_seconds(&self) -> f64 {
         let bytes = self.writer.head().saturating_sub(self.writer.tail());

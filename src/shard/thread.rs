@@ -19,6 +19,7 @@ use crate::registry::resolver::ResolverConfig;
 use crate::ring::Arena;
 use crate::router::Access;
 use crate::shard::accept;
+use crate::shard::audience::SendMode;
 use crate::shard::core::Parts;
 use crate::shard::core::Shard;
 use crate::shard::mailbox;
@@ -60,6 +61,7 @@ pub struct Config {
     pub addresses: AddressMode,
     pub runtime: RuntimeDriver,
     pub egress: Driver,
+    pub send: SendMode,
     /// CPUs to pin to, one a shard; empty = not pinned.
     pub pin: Vec<usize>,
     pub memory_bytes: u64,
@@ -295,7 +297,12 @@ async fn live(
 ) -> io::Result<()> {
     let me = mail.me();
     let slots_max = 1 << 20;
-    let egress = RingEgress::new(&EgressConfig { driver: shared.config.egress, slots_max })?;
+    let buffers_max = match shared.config.send {
+        SendMode::Auto | SendMode::ZeroCopy => shared.arena.regions_max(),
+        SendMode::Copy | SendMode::Shared => 0,
+    };
+    let driver = shared.config.egress;
+    let egress = RingEgress::new(&EgressConfig { driver, slots_max, buffers_max })?;
     let wake = crate::net::bell::Watch::new(egress.wake_fd())?;
     let waiter = bell.waiter()?;
     let shard = Shard::new(Parts { me, shared, mail, egress });

@@ -12,7 +12,8 @@ use crate::viewer::Policy;
 use crate::viewer::Viewer;
 use crate::viewer::fanout::Round;
 
-/// Plans of one viewer in a row: the tail of an inline send, a skip, then ring bytes.
+/// Plans of one viewer in a row: the tail of an inline send, a skip, then ring bytes. Who has more
+/// waits until the others had their turn.
 const PLANS_IN_A_ROW_MAX: usize = 4;
 
 /// What the shard keeps for a viewer, its socket's slot for one.
@@ -21,7 +22,8 @@ pub trait Entry {
 }
 
 /// Plans every viewer once. `act` gets `Send`, `Inline` and `Close`; after `Inline` it has called
-/// `inline_sent`, and the same viewer is planned again.
+/// `inline_sent`, after a `Send` that was done at once `ring_sent`, and the same viewer is planned
+/// again.
 pub fn plan_all<'e, 'r, E: Entry + 'e>(
     fanout: &mut Fanout,
     turn: &mut Turn<'r>,
@@ -70,8 +72,8 @@ fn serve<'r, E: Entry>(
         let plan = viewer.plan_with(turn, policy, tick, following, out, now);
         match plan {
             Plan::Park | Plan::Wait | Plan::Until(_) => return,
-            Plan::Send { .. } | Plan::Close(_) => return act(entry, plan, turn, out),
-            Plan::Inline => act(entry, plan, turn, out),
+            Plan::Close(_) => return act(entry, plan, turn, out),
+            Plan::Send { .. } | Plan::Inline => act(entry, plan, turn, out),
         }
     }
 }

@@ -83,6 +83,8 @@ pub struct MetricsSnapshot {
     pub send_copied_bytes: u64,
     pub send_shared_bytes: u64,
     pub send_zerocopy_bytes: u64,
+    /// Sends of stream bytes, whatever the sockets took of them.
+    pub sends: u64,
     /// Kind, bytes: budget, ring, twin, viewer, resident.
     pub memory: Vec<(&'static str, u64)>,
     pub open_files: u64,
@@ -252,6 +254,11 @@ fn sends(page: &mut Page, snapshot: &MetricsSnapshot) {
         "sent_bytes_total",
         "Bytes that viewers' sockets took.",
         one(snapshot.sent_bytes as f64),
+    );
+    page.counter(
+        "sends_total",
+        "Sends of stream bytes to viewers' sockets.",
+        one(snapshot.sends as f64),
     );
     page.counter(
         "send_copied_bytes_total",

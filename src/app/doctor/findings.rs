@@ -1,6 +1,7 @@
 //! What the host's features mean: pure, features in, findings out.
 
 use crate::base::sizes::KIB;
+use crate::config::SendPath;
 use crate::config::Settings;
 use crate::config::scalar;
 use crate::net::host::Features;
@@ -55,6 +56,7 @@ pub(super) fn host(features: &Features, settings: &Settings) -> Vec<Finding> {
         kernel(features),
         uring(features),
         send_zc(features),
+        send_path(features, settings),
         memlock(features, settings),
         files(features),
         pages(features),
@@ -111,15 +113,37 @@ fn send_zc(features: &Features) -> Finding {
         (true, Ok(())) => Finding::ok("SEND_ZC", "with registered buffers"),
         (true, Err(errno)) => Finding::warn(
             "SEND_ZC",
-            format!("without registered buffers ({}): bytes are copied", error_text(errno)),
+            format!("without registered buffers ({}): sendfile is used", error_text(errno)),
             "raise the memlock limit (docker run --ulimit memlock=-1, systemd LimitMEMLOCK=infinity)",
         ),
         (false, _) => Finding::warn(
             "SEND_ZC",
-            "not in this kernel: bytes are copied",
+            "not in this kernel: sendfile is used",
             "use a kernel of 6.1 or newer",
         ),
     }
+}
+
+/// The way that a viewer's bytes begin with; where the kernel copies all the same (loopback), a
+/// viewer goes on with sendfile.
+fn send_path(features: &Features, settings: &Settings) -> Finding {
+    let uring = &features.uring;
+    let zero_copy = uring.setup.is_ok() && uring.send_zc && uring.registration.is_ok();
+    let shared = features.page_bytes <= SHARED_PAGE_BYTES_MAX;
+    let found = match settings.send {
+        SendPath::Copy => "copy (RINGCAST_SEND=copy)",
+        SendPath::Shared if shared => "sendfile (RINGCAST_SEND=shared)",
+        SendPath::Zerocopy if zero_copy => "zero-copy (RINGCAST_SEND=zerocopy)",
+        SendPath::Auto if zero_copy && shared => "zero-copy, sendfile for viewers on this host",
+        SendPath::Auto if zero_copy => "zero-copy",
+        SendPath::Auto if shared => "sendfile",
+        SendPath::Auto => "copy",
+        SendPath::Shared | SendPath::Zerocopy => {
+            let found = "copy: what RINGCAST_SEND asks for is not to be had here";
+            return Finding::warn("send path", found, "leave RINGCAST_SEND at auto");
+        }
+    };
+    Finding::ok("send path", found)
 }
 
 fn memlock(features: &Features, settings: &Settings) -> Finding {

@@ -50,8 +50,7 @@ pub(super) const ROWS: &[Row] = &[
         Kind::Choice(&["auto", "copy", "shared", "zerocopy"]),
         "auto",
         "How bytes go out: copied, from shared pages (sendfile), or by zero-copy sends",
-    )
-    .part("shared and zerocopy"),
+    ),
     Row::new(
         Key::MaxViewers,
         Viewers,

@@ -4,16 +4,24 @@
 //! subscribes at the stream's owner, and from then on plans all its viewers from one pinned view
 //! of the ring. It is dropped when the owner may close and nobody is left.
 
+mod hands;
+mod paths;
+
+use self::hands::AT_ONCE_BYTES_MAX;
+use self::hands::Hands;
+pub(crate) use self::hands::Round;
+pub(crate) use self::paths::LARGE_BYTES_MIN;
+pub(crate) use self::paths::Path;
+pub(crate) use self::paths::Paths;
+pub use self::paths::SendMode;
 use crate::base::ids::Generation;
 use crate::base::ids::ShardId;
 use crate::base::ids::Target;
 use crate::base::ids::ViewerId;
 use crate::base::time::Instant;
 use crate::base::time::Wall;
-use crate::net::egress::RingEgress;
 use crate::net::egress::Slot;
 use crate::ring::Reader;
-use crate::ring::Turn;
 use crate::shard::channel::Channel;
 use crate::shard::channel::ChannelId;
 use crate::shard::core::Core;
@@ -22,7 +30,6 @@ use crate::stream::Answer;
 use crate::viewer;
 use crate::viewer::CloseReason;
 use crate::viewer::Fanout;
-use crate::viewer::Plan;
 use crate::viewer::Viewer;
 use slab::Slab;
 use std::net::IpAddr;
@@ -50,7 +57,10 @@ pub(crate) struct Audience {
     pub(crate) playing: u32,
     /// Sockets on their way out; the reader may still hold bytes for them.
     pub(crate) closing: u32,
-    pub(crate) told: (u32, u32),
+    /// Playing viewers whose way is the memory file.
+    pub(crate) copied: u32,
+    /// None: the owner is to be told whatever it knows.
+    pub(crate) told: Option<(u32, u32, u32)>,
     /// The earliest end of a wait among the entries, or earlier.
     pub(crate) wait_deadline: Instant,
     pub(crate) may_close: Option<Generation>,
@@ -82,6 +92,9 @@ pub(crate) struct Entry {
     pub(crate) slot: Slot,
     pub(crate) place: usize,
     pub(crate) phase: Phase,
+    pub(crate) path: Path,
+    /// Zero-copy sends that are complete and not acknowledged yet.
+    pub(crate) lent: u16,
     pub(crate) wait_until: Instant,
     pub(crate) who: Box<Who>,
     /// For the rate on the API: bytes and time of the last look.
@@ -107,7 +120,8 @@ impl Audience {
             waiting: 0,
             playing: 0,
             closing: 0,
-            told: (0, 0),
+            copied: 0,
+            told: Some((0, 0, 0)),
             wait_deadline: Instant::NEVER,
             may_close: None,
             over: false,
@@ -131,18 +145,20 @@ impl Audience {
         [tick, wait].into_iter().flatten().min()
     }
 
-    /// Viewers that count for the owner: those who wait or play.
-    pub(crate) fn counts(&self) -> (u32, u32) {
-        (self.waiting + self.playing, self.waiting)
+    /// For the owner: viewers that wait or play, those that wait, those for whom the kernel copies.
+    pub(crate) fn counts(&self) -> (u32, u32, u32) {
+        (self.waiting + self.playing, self.waiting, self.copied)
     }
-}
 
-/// What a turn's decisions ask of the rest of the shard, done after the ring's view is let go.
-#[derive(Default)]
-struct Round {
-    close: Vec<(usize, CloseReason)>,
-    sent_bytes: u64,
-    started: Vec<usize>,
+    /// The way of a viewer changes.
+    pub(crate) fn take_path(&mut self, index: usize, path: Path) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        if entry.phase == Phase::Playing {
+            self.copied += u32::from(path == Path::Shared);
+            self.copied -= u32::from(entry.path == Path::Shared);
+        }
+        entry.path = path;
+    }
 }
 
 impl Core {
@@ -153,128 +169,78 @@ impl Core {
         let found = self.audiences.iter_mut();
         due.extend(found.filter_map(|(at, audience)| audience.is_due(now).then_some(at)));
         for at in due.drain(..) {
-            let round = self.serve(at);
-            self.stats.sent_bytes += round.sent_bytes;
-            self.stats.copied_bytes += round.sent_bytes;
-            for entry in round.started {
+            let mut round = std::mem::take(&mut self.round);
+            self.serve(at, &mut round);
+            for entry in round.started.drain(..) {
                 self.log_start(at, entry);
             }
-            for (entry, reason) in round.close {
+            for (entry, reason) in round.close.drain(..) {
                 self.finish(at, entry, reason);
             }
+            self.round = round;
         }
         self.due_audiences = due;
         self.report_counts();
     }
 
-    fn serve(&mut self, at: usize) -> Round {
-        let Self { audiences, egress, out, shared, stats, now, places, .. } = self;
+    fn serve(&mut self, at: usize, round: &mut Round) {
+        let Self { audiences, egress, paths, out, shared, stats, now, places, .. } = self;
         let now = *now;
         let policy = &shared.config.policy;
         let audience = &mut audiences[at];
-        let mut hands = Hands { egress, round: Round::default(), now };
-        let Stage::Attached(channel) = &audience.stage else { return hands.round };
-        let Some(reader) = &mut audience.reader else { return hands.round };
-        let join_us = policy.join.us(channel.read_gap());
+        let Stage::Attached(channel) = &audience.stage else { return };
+        let Some(reader) = &mut audience.reader else { return };
+        let Audience { fanout, entries, commits, .. } = audience;
+        let arena = shared.arena;
+        round.at_once_bytes = 0;
+        let mut hands = Hands { egress, paths, stats, commits, arena, round, now };
         let joiners = audience.waiting > 0;
-        let mut turn = reader.turn(audience.fanout.lowest_cursor(joiners));
+        let mut turn = reader.turn(fanout.lowest_cursor(joiners));
         if joiners && turn.newest_access().is_some() {
-            let mut head = Vec::with_capacity(512);
-            for (index, entry) in &mut audience.entries {
-                if entry.phase != Phase::Waiting {
-                    continue;
-                }
-                head.clear();
-                let id = entry.who.id.to_string();
-                crate::http::render::write_media_head(&mut head, Some(&id));
-                if !entry.viewer.try_start(&turn, policy, join_us, &head, out, now) {
-                    continue;
-                }
-                entry.phase = Phase::Playing;
-                audience.waiting -= 1;
-                audience.playing += 1;
-                stats.first_byte.record(now.since(entry.viewer.created_at()).as_micros() as u64);
-                stats.respond(crate::router::PLAY_LABEL, 200);
-                hands.act(entry, Plan::Inline, &mut turn, out);
-                hands.round.started.push(index);
-                audience.ready.push(index);
-            }
+            let join_us = policy.join.us(channel.read_gap());
+            hands.start_waiting(entries, &mut turn, policy, join_us, out);
+            let started = &hands.round.started;
+            audience.waiting -= started.len() as u32;
+            audience.playing += started.len() as u32;
+            let shared = started.iter().filter(|index| entries[**index].path == Path::Shared);
+            audience.copied += shared.count() as u32;
+            audience.ready.extend(started);
         }
-        let mut ready = std::mem::take(&mut audience.ready);
-        let fanout = &mut audience.fanout;
-        let mut act = |entry: &mut Entry, plan, turn: &mut Turn<'_>, out: &mut Vec<u8>| {
-            hands.act(entry, plan, turn, out);
-        };
-        for index in ready.drain(..) {
-            let Some(entry) = audience.entries.get_mut(index) else { continue };
+        let mut served = 0;
+        for &index in &audience.ready {
+            if hands.round.at_once_bytes > AT_ONCE_BYTES_MAX {
+                break; // The others have waited long enough: the rest is for the next turn.
+            }
+            served += 1;
+            let Some(entry) = entries.get_mut(index) else { continue };
             if entry.phase == Phase::Playing {
-                viewer::plan_one(fanout, &mut turn, policy, entry, out, now, &mut act);
+                let act = &mut |entry: &mut _, plan, turn: &mut _, out: &mut Vec<u8>| {
+                    hands.act(entry, plan, turn, out);
+                };
+                viewer::plan_one(fanout, &mut turn, policy, entry, out, now, act);
             }
         }
+        audience.ready.drain(..served);
         if fanout.due(now) {
-            let all = audience.entries.iter_mut().map(|(_, entry)| entry);
+            let all = entries.iter_mut().map(|(_, entry)| entry);
             let playing = all.filter(|entry| entry.phase == Phase::Playing);
-            viewer::plan_all(fanout, &mut turn, policy, playing, out, now, &mut act);
+            let act = &mut |entry: &mut _, plan, turn: &mut _, out: &mut Vec<u8>| {
+                hands.act(entry, plan, turn, out);
+            };
+            viewer::plan_all(fanout, &mut turn, policy, playing, out, now, act);
         }
         drop(turn);
-        audience.ready = ready;
+        audience.ready.extend(round.again.drain(..).map(|place| places[place].entry));
         // Sends name places; the rest of the shard speaks of entries.
-        for (place, reason) in &mut hands.round.close {
+        for (place, reason) in &mut round.close {
             *place = places[*place].entry;
             if *reason == CloseReason::EngineGone {
                 *reason = channel.facts().close_reason.unwrap_or(*reason);
             }
         }
-        hands.round
-    }
-}
-
-/// What carries a viewer's plan out while the ring's view is held.
-struct Hands<'a> {
-    egress: &'a mut RingEgress,
-    round: Round,
-    now: Instant,
-}
-
-impl Hands<'_> {
-    fn act(&mut self, entry: &mut Entry, plan: Plan, turn: &mut Turn<'_>, out: &[u8]) {
-        match plan {
-            Plan::Send { offset, len_max } => {
-                self.egress.send(entry.slot, turn.pin(offset, len_max));
-            }
-            Plan::Inline => match send_inline(self.egress, entry, out, self.now) {
-                Ok(n) => self.round.sent_bytes += n as u64,
-                Err(()) => self.round.close.push((entry.place, CloseReason::Left)),
-            },
-            Plan::Close(reason) => self.round.close.push((entry.place, reason)),
-            Plan::Park | Plan::Wait | Plan::Until(_) => {}
+        for (place, path) in round.turned.drain(..) {
+            audience.take_path(places[place].entry, path);
         }
-    }
-}
-
-/// A plain send of what stands in `out`; `Err` when the peer is gone.
-fn send_inline(
-    egress: &mut RingEgress,
-    entry: &mut Entry,
-    out: &[u8],
-    now: Instant,
-) -> Result<usize, ()> {
-    match egress.send_inline(entry.slot, out) {
-        Ok(n) => {
-            entry.viewer.inline_sent(out, n, now);
-            if n < out.len() {
-                entry.viewer.blocked(now);
-                egress.want_writable(entry.slot);
-            }
-            Ok(n)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            entry.viewer.inline_sent(out, 0, now);
-            entry.viewer.blocked(now);
-            egress.want_writable(entry.slot);
-            Ok(0)
-        }
-        Err(_) => Err(()),
     }
 }
 
