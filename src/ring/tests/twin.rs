@@ -48,7 +48,7 @@ fn read(reader: &mut Reader, offset: u64, len_max: usize) -> Option<Vec<u8>> {
     let shared = turn.shared(offset, len_max)?;
     assert_eq!(shared.at, offset);
     let mut bytes = vec![0; shared.len];
-    let read = rustix::io::pread(shared.file, &mut bytes, shared.at).unwrap();
+    let read = rustix::io::pread(shared.file, &mut bytes, shared.at).expect("our own file");
     assert_eq!(read, shared.len);
     check_bytes(&bytes, offset);
     Some(bytes)
