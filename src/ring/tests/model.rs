@@ -168,6 +168,55 @@ fn a_turn_may_reach_for_an_older_access_point() {
     });
 }
 
+/// What a turn sends from the twin: all that is said to be there, and once more before it ends.
+fn send(turn: &Turn<'_>) {
+    let packets = turn.tail() / SLAB..turn.head() / SLAB;
+    for _ in 0..2 {
+        for packet in packets.clone() {
+            turn.shared(packet * SLAB, PACKET_BYTES);
+        }
+    }
+}
+
+#[test]
+fn a_turn_keeps_the_pages_that_it_sends() {
+    check_within(2, || {
+        let mut owner = Owner::new(8, 2);
+        owner.writer.open_twin(SLAB).unwrap();
+        let readers = [0, 1].map(|index| {
+            let mut reader = owner.reader(index);
+            thread::spawn(move || send(&reader.turn(Some(index as u64 * SLAB))))
+        });
+        owner.append();
+        owner.writer.tend(&mut owner.cache);
+        owner.append();
+        owner.writer.tend(&mut owner.cache);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_twin_is_closed_and_opened_again_under_a_turn() {
+    check(|| {
+        let mut owner = Owner::new(8, 1);
+        owner.writer.open_twin(SLAB).unwrap();
+        let mut reader = owner.reader(0);
+        let reader = thread::spawn(move || {
+            send(&reader.turn(Some(0)));
+            send(&reader.turn(Some(0)));
+        });
+        owner.writer.close_twin();
+        owner.writer.open_twin(2 * SLAB).unwrap();
+        owner.append();
+        owner.writer.tend(&mut owner.cache);
+        reader.join().unwrap();
+        owner.writer.close_twin();
+        assert_eq!(owner.cache.arena().twin_bytes(), 0);
+    });
+}
+
 #[test]
 fn a_reader_that_goes_away_leaves_its_slab_unused() {
     check(|| {

@@ -15,9 +15,8 @@ const SHADOW_BYTES: usize = 16 * crate::base::sizes::PACKET_BYTES;
 pub(in crate::ring) struct TwinFile {
     fd: OwnedFd,
     shadow: Shadow,
-    /// What a test lets be written before the memory is full.
     #[cfg(test)]
-    pub(in crate::ring) room_bytes: std::sync::atomic::AtomicU64,
+    pub(in crate::ring) pretend: Pretend,
 }
 
 impl TwinFile {
@@ -26,7 +25,7 @@ impl TwinFile {
             fd: create()?,
             shadow: Shadow::new(SHADOW_BYTES),
             #[cfg(test)]
-            room_bytes: std::sync::atomic::AtomicU64::new(u64::MAX),
+            pretend: Pretend::default(),
         })
     }
 
@@ -66,10 +65,14 @@ impl TwinFile {
         clear(self.fd())
     }
 
-    /// The kernel may keep it in pages larger than the host's: punching a part of such a page
-    /// zeroes it in place.
-    pub(super) fn is_huge(&self) -> bool {
-        is_huge(self.fd())
+    /// The largest page that the kernel may keep it in: punching a part of a page zeroes it in
+    /// place.
+    pub(super) fn page_bytes_max(&self) -> io::Result<u64> {
+        #[cfg(test)]
+        if let Some(pretended) = self.pretend.page_bytes_max() {
+            return Ok(pretended);
+        }
+        page_bytes_max(self.fd())
     }
 
     /// Tells the model of a read; nothing in a normal build.
@@ -92,17 +95,32 @@ impl TwinFile {
 
     #[cfg(test)]
     fn write_some(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
-        let room = self.room_bytes.load(std::sync::atomic::Ordering::Relaxed);
-        if room == 0 {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let len = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-        let written = write_some(self.fd(), &bytes[..len], at)?;
-        if room < u64::MAX {
-            let left = room - written as u64;
-            self.room_bytes.store(left, std::sync::atomic::Ordering::Relaxed);
-        }
-        Ok(written)
+        let len = self.pretend.take_room(bytes.len())?;
+        write_some(self.fd(), &bytes[..len], at)
+    }
+}
+
+/// What a test makes of the host.
+#[cfg(test)]
+#[derive(Default)]
+pub(in crate::ring) struct Pretend {
+    /// What may be written before the memory is full.
+    pub(in crate::ring) room_bytes: std::sync::Mutex<Option<usize>>,
+    pub(in crate::ring) page_bytes_max: std::sync::Mutex<Option<u64>>,
+}
+
+#[cfg(test)]
+impl Pretend {
+    fn take_room(&self, wanted: usize) -> io::Result<usize> {
+        let mut room = self.room_bytes.lock().expect("no panic while it is held");
+        let Some(left) = *room else { return Ok(wanted) };
+        let len = wanted.min(left);
+        *room = Some(left - len);
+        if len > 0 { Ok(len) } else { Err(io::ErrorKind::StorageFull.into()) }
+    }
+
+    fn page_bytes_max(&self) -> Option<u64> {
+        *self.page_bytes_max.lock().expect("no panic while it is held")
     }
 }
 
@@ -141,9 +159,8 @@ fn clear(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 #[cfg(not(any(miri, ringcast_loom)))]
-fn is_huge(fd: BorrowedFd<'_>) -> bool {
-    let page_bytes = rustix::param::page_size() as u64;
-    rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_blksize as u64 > page_bytes)
+fn page_bytes_max(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(fd)?.st_blksize as u64)
 }
 
 #[cfg(ringcast_loom)]
@@ -172,6 +189,6 @@ fn clear(_fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 #[cfg(any(miri, ringcast_loom))]
-fn is_huge(_fd: BorrowedFd<'_>) -> bool {
-    false
+fn page_bytes_max(_fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(1)
 }

@@ -20,16 +20,17 @@
 //!   is sent), or that of a twin opened again, whose bytes were written after the punch and before
 //!   that base (Release, read with Acquire);
 //! - the reader's: then the owner's read of that pin sees b0, and punches below it only; or what
-//!   the same reader stored after it, when the turn had ended (Release, read with Acquire) and the
-//!   sends had returned.
+//!   the same reader stored after it, when the turn had ended and its sends had returned (every
+//!   store of a pin is Release, every read Acquire).
 //!
 //! A later look needs no fence of its own, as with condemned slabs. That the file has the bytes up
 //! to head: they were written before head was stored, or `ABSENT` was; b1, read after head, is then
 //! `ABSENT` too, or that of a twin opened again, which begins with what was published until then.
 //!
 //! A punch takes whole pages out of the file and alters none: what a socket's queue refers to
-//! stays until it is sent. That holds for whole pages only, so punches begin and end at slabs'
-//! ends, and a file that the kernel keeps in huge pages is not used.
+//! stays until it is sent. That holds for whole pages only: a part of a page is zeroed in place, also
+//! of a huge one. So punches begin and end where slabs do, or, where the kernel keeps such files in
+//! huge pages, where these do.
 //!
 //! [`Turn::shared`]: super::Turn::shared
 
@@ -56,8 +57,8 @@ pub enum TwinError {
     Page(usize),
     #[error("the memory budget has no room for a memory file")]
     NoMemory,
-    #[error("the kernel keeps memory files in huge pages")]
-    HugePages,
+    #[error("the kernel keeps memory files in pages of {0} bytes")]
+    HugePages(u64),
     #[error("the process may write no file beyond {0} bytes")]
     FileSize(u64),
     #[error("making a memory file: {0}")]
@@ -83,7 +84,8 @@ impl Ring {
     pub(super) fn pin_twin(&self, reader: usize) -> u64 {
         let base = self.twin_base.load(Ordering::Relaxed);
         if base != ABSENT {
-            self.pins[reader].twin.store(base, Ordering::Relaxed);
+            // Release: whoever sees it sees that the turns before have ended.
+            self.pins[reader].twin.store(base, Ordering::Release);
         }
         base
     }

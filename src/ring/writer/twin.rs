@@ -22,12 +22,13 @@ impl Writer {
         if self.closing {
             return Err(TwinError::Ended);
         }
-        let from = self.twin.begin(&self.ring, window_bytes)?;
+        self.twin.begin(&self.ring, window_bytes)?;
         if let Err(error) = self.fill_twin(self.head) {
             self.twin.close(&self.ring);
             return Err(TwinError::Write(error));
         }
-        self.twin.open(&self.ring, from)
+        self.twin.open(&self.ring);
+        Ok(())
     }
 
     /// Memory and charge go back when no running turn reads the file: now, or at a tending. It may
