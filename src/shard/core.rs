@@ -47,6 +47,9 @@ const LAST_BYTES_MAX: Duration = Duration::from_secs(2);
 /// Those who then still hold memory by not acknowledging are reset after so long.
 const LAST_ACKS_MAX: Duration = Duration::from_secs(1);
 
+/// Between two turns without rest there are only the tasks that woke.
+const SLEPT_MIN: Duration = Duration::from_millis(1);
+
 /// A shard that has nothing left looks this often whether the others have.
 const QUIET_TURN_MAX: Duration = Duration::from_millis(10);
 
@@ -82,6 +85,10 @@ pub(crate) enum Wanted {
 pub(crate) struct Core {
     pub(crate) me: ShardId,
     pub(crate) now: Instant,
+    /// What this turn finds has not come before then.
+    pub(crate) news_since: Instant,
+    /// When the last turn began and ended.
+    turned: (Instant, Instant),
     pub(crate) shared: Arc<Shared>,
     pub(crate) mail: Mailboxes<Message>,
     pub(crate) egress: RingEgress,
@@ -176,6 +183,8 @@ impl Core {
         Self {
             me,
             now: time::now(),
+            news_since: time::now(),
+            turned: (time::now(), time::now()),
             mail,
             paths: Paths::new(config.send, &egress),
             egress,
@@ -240,6 +249,10 @@ impl Core {
     fn turn(&mut self) -> Instant {
         let began = time::now();
         self.now = began;
+        // A shard that did not sleep has not looked since its last turn began: what it finds now may
+        // have waited all that time.
+        let slept = began.since(self.turned.1) >= SLEPT_MIN;
+        self.news_since = if slept { began } else { self.turned.0 };
         self.collect();
         self.receive();
         self.timers();
@@ -253,6 +266,7 @@ impl Core {
         }
         let left = self.mail.flush();
         let ended = time::now();
+        self.turned = (began, ended);
         self.stats.turn.record(ended.since(began).as_micros() as u64);
         self.shared.tick(self.me, ended);
         if left || self.mail.has_own() || self.has_ready() {

@@ -53,11 +53,11 @@ impl Fanout {
         }
     }
 
-    /// The head of this turn, before anything is planned.
-    pub fn note_head(&mut self, head: u64, now: Instant) {
+    /// The head of this turn, before anything is planned. What is new has not come before `since`.
+    pub fn note_head(&mut self, head: u64, since: Instant) {
         assert!(head >= self.head, "a head goes forward");
         if self.head == self.released && head > self.head {
-            self.oldest_unsent_at = now;
+            self.oldest_unsent_at = since;
         }
         self.head = head;
     }

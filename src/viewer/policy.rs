@@ -32,7 +32,9 @@ impl Default for Policy {
             send_stall: Duration::from_secs(20),
             // On loopback the knee is at 64-96 KiB; on a card 128 KiB still gains 10 % over 64.
             coalesce_bytes: 128 * KIB,
-            coalesce_after: Duration::from_millis(100),
+            // With a round of some 20 ms for a thousand viewers and an engine's pieces of 16 KiB, 99 of
+            // 100 bytes at 8 Mbit/s are with the player 110 ms after they were emitted.
+            coalesce_after: Duration::from_millis(80),
             send_bytes_max: 256 * KIB as usize,
         }
     }

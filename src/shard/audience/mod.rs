@@ -165,9 +165,9 @@ impl Core {
     /// Decides for every audience that has something to decide.
     pub(crate) fn serve_audiences(&mut self) {
         let mut due = std::mem::take(&mut self.due_audiences);
-        let now = self.now;
+        let (now, since) = (self.now, self.news_since);
         let found = self.audiences.iter_mut();
-        due.extend(found.filter_map(|(at, audience)| audience.is_due(now).then_some(at)));
+        due.extend(found.filter_map(|(at, audience)| audience.is_due(now, since).then_some(at)));
         for at in due.drain(..) {
             let mut round = std::mem::take(&mut self.round);
             self.serve(at, &mut round);
@@ -245,10 +245,10 @@ impl Core {
 }
 
 impl Audience {
-    fn is_due(&mut self, now: Instant) -> bool {
+    fn is_due(&mut self, now: Instant, since: Instant) -> bool {
         let Stage::Attached(channel) = &self.stage else { return false };
         let head = channel.ring.head();
-        self.fanout.note_head(head, now);
+        self.fanout.note_head(head, since);
         self.commits.note(head, now);
         !self.ready.is_empty()
             || (self.waiting > 0 && head > 0)

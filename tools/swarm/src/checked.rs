@@ -88,13 +88,17 @@ impl Watch {
         let emission_us = verifier.newest_emission_us();
         // A receive without a new packet of the source says nothing of its delivery.
         let fresh = emission_us.filter(|_| emission_us != self.emission_us);
-        self.emission_us = emission_us;
+        // Its oldest packet follows the newest of the receive before: what waited for company is
+        // late by as long as it waited.
+        let oldest_us = std::mem::replace(&mut self.emission_us, emission_us);
         let before_us = self.received_us.replace(arrived_us);
         if !(crowd.in_window && self.timed) {
             return;
         }
         if let Some(emission_us) = fresh {
-            crowd.times.delivery.record_us(arrived_us.saturating_sub(emission_us));
+            for emission_us in [Some(emission_us), oldest_us].into_iter().flatten() {
+                crowd.times.delivery.record_us(arrived_us.saturating_sub(emission_us));
+            }
         }
         if let Some(before_us) = before_us {
             crowd.times.gap.record_us(arrived_us.saturating_sub(before_us));
