@@ -116,8 +116,10 @@ impl Rig {
             run(&format!("ip -n {namespace} link set {device} up"))?;
         }
         // Cubic does not pace. As the system's default it would need a change outside the namespace.
-        run(&format!("ip -n {server} route add 10.9.0.0/24 dev vs0 src {SERVER} congctl cubic"))
-            .map_err(|why| format!("{why} (no cubic congestion control? modprobe tcp_cubic)"))?;
+        run(&format!(
+            "ip -n {server} route add 10.9.0.0/24 dev vs0 src {SERVER} congctl lock cubic"
+        ))
+        .map_err(|why| format!("{why} (no cubic congestion control? modprobe tcp_cubic)"))?;
         run(&format!("ip -n {server} neighbour add {CLIENT} lladdr {CLIENT_MAC} dev vs0"))?;
         for address in [SERVER, PLAIN] {
             run(&format!("ip -n {client} neighbour add {address} lladdr {SERVER_MAC} dev vc0"))?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
+use super::congestion;
 use crate::net::bell;
 use crate::net::runtime;
 use crate::net::sock;
@@ -49,12 +50,16 @@ pub struct Acceptor {
     /// A descriptor to give up when there are no others: with none left a connection could not
     /// even be refused, and the listener would stay readable for ever.
     spare: RefCell<Option<OwnedFd>>,
+    /// For viewers on other hosts, where the listener's own does not pace.
+    remote_congestion: Option<String>,
 }
 
 impl Acceptor {
     pub fn new(listener: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&listener, true)?;
-        Ok(Self { source: Source::new(listener)?, spare: RefCell::new(Some(bell::eventfd()?)) })
+        let remote_congestion = congestion::unpace(&listener);
+        let spare = RefCell::new(Some(bell::eventfd()?));
+        Ok(Self { source: Source::new(listener)?, spare, remote_congestion })
     }
 
     /// Waits for connections and appends those that are there, up to a limit. Fails only when the
@@ -65,7 +70,7 @@ impl Acceptor {
         while batch.accepted + batch.shed < BATCH_MAX {
             match rustix::net::acceptfrom_with(self.source.fd(), flags()) {
                 Ok((fd, _)) => {
-                    if let Some(accepted) = prepared(fd) {
+                    if let Some(accepted) = self.prepared(fd) {
                         out.push(accepted);
                         batch.accepted += 1;
                     }
@@ -105,16 +110,21 @@ impl Acceptor {
         *self.spare.borrow_mut() = bell::eventfd().ok();
         is_refused
     }
+
+    /// None when the connection has ended in the meantime.
+    fn prepared(&self, fd: OwnedFd) -> Option<Accepted> {
+        let peer = sock::peer(fd.as_fd()).ok()?;
+        let local = sock::local(fd.as_fd()).ok()?;
+        sock::prepare_viewer(fd.as_fd()).ok()?;
+        if let Some(name) = &self.remote_congestion
+            && peer.ip() != local.ip()
+        {
+            congestion::set(&fd, name);
+        }
+        Some(Accepted { fd, peer, local })
+    }
 }
 
 fn flags() -> SocketFlags {
     SocketFlags::NONBLOCK | SocketFlags::CLOEXEC
-}
-
-/// None when the connection has ended in the meantime.
-fn prepared(fd: OwnedFd) -> Option<Accepted> {
-    let peer = sock::peer(fd.as_fd()).ok()?;
-    let local = sock::local(fd.as_fd()).ok()?;
-    sock::prepare_viewer(fd.as_fd()).ok()?;
-    Some(Accepted { fd, peer, local })
 }

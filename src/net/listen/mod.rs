@@ -4,6 +4,7 @@
 //! the port is an error that names it, instead of two processes that share the viewers.
 
 mod accept;
+mod congestion;
 #[cfg(test)]
 mod tests;
 
@@ -35,8 +36,6 @@ pub struct ListenConfig {
     /// One per shard.
     pub listeners: usize,
     pub backlog: i32,
-    /// Set on the listener, inherited by every viewer. None: the system's.
-    pub congestion: Option<String>,
 }
 
 #[derive(Debug)]
@@ -62,7 +61,7 @@ pub enum BindError {
 
 impl ListenConfig {
     pub fn new(addr: SocketAddr, listeners: usize) -> Self {
-        Self { addr, listeners, backlog: BACKLOG, congestion: None }
+        Self { addr, listeners, backlog: BACKLOG }
     }
 }
 
@@ -83,22 +82,12 @@ pub fn bind(config: &ListenConfig) -> Result<Listeners, BindError> {
         let fd = listener(local, config.backlog).map_err(|error| BindError::new(local, error))?;
         fds.push(fd);
     }
-    if let Some(name) = &config.congestion
-        && fds.iter().any(|fd| sockopt::set_tcp_congestion(fd, name).is_err())
-    {
-        notes.push(format!("congestion control {name} is not available: using the system's"));
-    }
     Ok(Listeners { fds, local, notes })
 }
 
 /// One more listener beside those that are there: a shard that starts again.
 pub fn bind_again(local: SocketAddr, config: &ListenConfig) -> io::Result<OwnedFd> {
-    let fd = listener(local, config.backlog)?;
-    if let Some(name) = &config.congestion {
-        // Said at the first start already.
-        let _ = sockopt::set_tcp_congestion(&fd, name);
-    }
-    Ok(fd)
+    listener(local, config.backlog)
 }
 
 /// The options of a viewer's socket that was not accepted by an [`Acceptor`].

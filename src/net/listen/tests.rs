@@ -8,9 +8,12 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::task::Poll;
 
+use rustix::net::AddressFamily;
+use rustix::net::SocketType;
 use rustix::net::sockopt;
 
 use super::Acceptor;
@@ -18,6 +21,7 @@ use super::BindError;
 use super::ListenConfig;
 use super::bind;
 use super::bind_again;
+use crate::net::host;
 use crate::net::runtime;
 use crate::net::testing::on_both_runtimes;
 
@@ -61,14 +65,38 @@ fn other_failures_name_the_address() {
 }
 
 #[test]
-fn an_unknown_congestion_control_is_a_note() {
-    let mut config = ListenConfig::new(any_port(), 1);
-    config.congestion = Some("reno".into());
-    let listeners = bind(&config).unwrap();
-    assert_eq!(sockopt::tcp_congestion(&listeners.fds[0]).unwrap(), "reno");
-    assert!(listeners.notes.is_empty());
-    config.congestion = Some("nonsense".into());
-    assert_eq!(bind(&config).unwrap().notes.len(), 1);
+fn viewers_of_this_host_are_not_paced_and_others_are_as_the_system_says() {
+    let paces = host::features().congestion.iter().any(|name| name == "bbr");
+    on_both_runtimes(move || async move {
+        let mut listeners = bind(&ListenConfig::new(any_port(), 1)).unwrap();
+        let listener = listeners.fds.remove(0);
+        if paces {
+            sockopt::set_tcp_congestion(&listener, "bbr").unwrap();
+        }
+        let acceptor = Acceptor::new(listener).unwrap();
+        let port = listeners.local.port();
+        let near = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let far = connect_from("127.0.0.2", port);
+        let mut accepted = Vec::new();
+        while accepted.len() < 2 {
+            acceptor.accept_batch(&mut accepted).await.unwrap();
+        }
+        for one in accepted {
+            let is_far = one.peer.ip() != one.local.ip();
+            let name = sockopt::tcp_congestion(&one.fd).unwrap();
+            assert_eq!(name == "bbr", is_far && paces, "{name} for {}", one.peer);
+        }
+        drop((near, far));
+    });
+}
+
+/// From another address of the loopback: to us it is another host.
+fn connect_from(address: &str, port: u16) -> OwnedFd {
+    let fd = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let from: SocketAddr = format!("{address}:0").parse().unwrap();
+    rustix::net::bind(&fd, &from).unwrap();
+    rustix::net::connect(&fd, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    fd
 }
 
 #[test]
