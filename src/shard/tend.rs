@@ -84,12 +84,14 @@ impl Core {
         }
         let slice = match bytes {
             Bytes::Given(slice) => slice,
-            Bytes::From(conn) => match conn.try_recv(scratch) {
-                Ok(0) => return Some(stream::Failure::Cut),
-                Ok(n) => &scratch[..n],
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
-                Err(_) => return Some(stream::Failure::Cut),
-            },
+            Bytes::From(conn) => {
+                match conn.try_recv(&mut scratch[..source.ingest.read_bytes_max()]) {
+                    Ok(0) => return Some(stream::Failure::Cut),
+                    Ok(n) => &scratch[..n],
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
+                    Err(_) => return Some(stream::Failure::Cut),
+                }
+            }
         };
         let before = decoder.body_bytes();
         let result = source.ingest.take(slice, decoder, &mut source.writer, cache, now);

@@ -33,8 +33,8 @@ impl Default for Policy {
             // On loopback the knee is at 64-96 KiB; on a card 128 KiB still gains 10 % over 64.
             coalesce_bytes: 128 * KIB,
             // With a round of some 20 ms for a thousand viewers and an engine's pieces of 16 KiB, 99 of
-            // 100 bytes at 8 Mbit/s are with the player 110 ms after they were emitted.
-            coalesce_after: Duration::from_millis(80),
+            // 100 bytes at 8 Mbit/s are with the player 120 ms after they were emitted.
+            coalesce_after: Duration::from_millis(90),
             send_bytes_max: 256 * KIB as usize,
         }
     }

@@ -26,6 +26,10 @@ const UNKNOWN_RING_US: u64 = 60_000_000;
 /// A pause is looked at again after this at the latest.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
+/// What a paced read brings, in time of the stream.
+const PACED_READ_MS: u64 = 20;
+const PACED_READ_BYTES_MIN: usize = 16 * 1024;
+
 /// What the reading task does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Flow {
@@ -54,6 +58,8 @@ pub(crate) struct Ingest {
     /// When this body began.
     began: Instant,
     pub(crate) paused_since: Option<Instant>,
+    /// Reading has been held back: the engine has more than the ring may take.
+    is_paced: bool,
     last_read: Instant,
     /// The longest gaps between reads of this minute and the last one.
     gap: Duration,
@@ -76,6 +82,7 @@ impl Ingest {
             started_at_byte: 0,
             began: now,
             paused_since: None,
+            is_paced: false,
             last_read: now,
             gap: Duration::ZERO,
             gap_before: Duration::ZERO,
@@ -109,6 +116,7 @@ impl Ingest {
     pub(crate) fn body_begins(&mut self, written: u64, now: Instant) {
         self.sync.reset();
         self.clock = None;
+        self.is_paced = false;
         self.started_at_byte = written;
         self.began = now;
         self.last_read = now;
@@ -159,9 +167,21 @@ impl Ingest {
             return Flow::Pause(PAUSE_MAX);
         }
         match self.ahead(writer, now) {
-            Some(over) => Flow::Pause(over.min(PAUSE_MAX)),
+            Some(over) => {
+                self.is_paced = true;
+                Flow::Pause(over.min(PAUSE_MAX))
+            }
             None => Flow::Read,
         }
+    }
+
+    /// A burst that does not fit keeps the reading at its threshold for good. There the engine's
+    /// socket is always full, and a read of all that it has would be a quarter of a second of
+    /// stream: small ones go out as evenly as they were broadcast.
+    pub(crate) fn read_bytes_max(&self) -> usize {
+        let bytes = self.scanner.bitrate_bps().unwrap_or(0) / 8 * PACED_READ_MS / 1_000;
+        let paced = usize::try_from(bytes).unwrap_or(SCRATCH_BYTES);
+        if self.is_paced { paced.clamp(PACED_READ_BYTES_MIN, SCRATCH_BYTES) } else { SCRATCH_BYTES }
     }
 
     /// How far the media received is ahead of half the ring: the burst at a start must not lap
