@@ -1,7 +1,8 @@
 //! One viewer per stream: what recv() brought, sendmsg() takes on, chunk heads left out.
 //!
 //! The payload is never moved (but when the buffer's end is near): the runs between the chunk
-//! heads go out as one vector. A viewer that does not take its bytes stops its engine; none is
+//! heads go out as one vector. A pair holds a buffer only while it has something unsent; the one
+//! that was given back last, and is in the cache, is taken first. A viewer that does not take its bytes stops its engine; none is
 //! lost.
 
 use std::collections::HashMap;
@@ -43,6 +44,7 @@ pub(crate) struct Relay {
     send_bytes: usize,
     quiet: bool,
     pairs: Table<Pair>,
+    buffers: Vec<Box<[u8]>>,
     names: HashMap<String, Key>,
     next_due: Option<Instant>,
     serial: u64,
@@ -52,6 +54,7 @@ struct Pair {
     name: String,
     viewer: OwnedFd,
     feed: Feed,
+    /// Empty while nothing is unsent.
     buffer: Box<[u8]>,
     /// Received up to here.
     end: usize,
@@ -75,6 +78,7 @@ impl Relay {
             send_bytes: args.send_bytes as usize,
             quiet: args.quiet,
             pairs: Table::new(),
+            buffers: Vec::new(),
             names: HashMap::new(),
             next_due: None,
             serial: 0,
@@ -117,12 +121,11 @@ impl Relay {
         if net::send(&viewer, request::OK, SendFlags::NOSIGNAL).is_err() {
             return Ok(());
         }
-        let buffer = vec![0; self.send_bytes + RECEIVE_BYTES].into_boxed_slice();
         let key = self.pairs.insert(Pair {
             name: name.clone(),
             viewer,
             feed,
-            buffer,
+            buffer: Box::default(),
             end: 0,
             runs: VecDeque::new(),
             unsent: 0,
@@ -141,7 +144,7 @@ impl Relay {
         let goes = match pair.feed.step() {
             Ok(Step::Wait) => return Ok(()),
             Ok(Step::Hop) => return self.front.watch_engine(&pair.feed, key),
-            Ok(Step::Body) => pair.relay(self.send_bytes),
+            Ok(Step::Body) => pair.relay(self.send_bytes, &mut self.buffers),
             Err(why) => Err(why),
         };
         self.after(key, goes);
@@ -151,12 +154,16 @@ impl Relay {
     fn room_again(&mut self, key: Key) {
         let Some(pair) = self.pairs.get(key).filter(|pair| pair.viewer_is_full) else { return };
         pair.viewer_is_full = false;
-        let goes = pair.relay(self.send_bytes);
+        let goes = pair.relay(self.send_bytes, &mut self.buffers);
         self.after(key, goes);
     }
 
     fn after(&mut self, key: Key, goes: Goes) {
         let pair = self.pairs.get(key).expect("a pair that is relayed");
+        if pair.unsent == 0 && !pair.buffer.is_empty() {
+            self.buffers.push(std::mem::take(&mut pair.buffer));
+            pair.end = 0;
+        }
         match goes {
             Ok(()) if pair.unsent > 0 && pair.due.is_none() => {
                 let due = clock::now() + UNSENT_MAX;
@@ -201,8 +208,12 @@ impl Relay {
 
 impl Pair {
     /// Takes all that the engine has, sends what makes a send.
-    fn relay(&mut self, send_bytes: usize) -> Goes {
+    fn relay(&mut self, send_bytes: usize, buffers: &mut Vec<Box<[u8]>>) -> Goes {
         self.send(send_bytes, send_bytes)?;
+        if self.buffer.is_empty() {
+            let fresh = || vec![0; send_bytes + RECEIVE_BYTES].into_boxed_slice();
+            self.buffer = buffers.pop().unwrap_or_else(fresh);
+        }
         loop {
             self.make_room();
             let room = &mut self.buffer[self.end..];

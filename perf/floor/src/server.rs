@@ -33,8 +33,9 @@ use crate::viewers::State;
 use crate::viewers::Viewer;
 
 const PACKET_BYTES: u64 = 188;
-/// How long an engine waits for viewers to take a burst; then they are too slow.
-const STALL_MAX: Duration = Duration::from_millis(250);
+/// How long an engine waits for viewers to take a burst; then they are too slow. A busy machine may
+/// keep an able one from its core for a quarter of a second.
+const STALL_MAX: Duration = Duration::from_secs(2);
 /// How soon an engine that waits is looked at again.
 const STALL_STEP: Duration = Duration::from_millis(2);
 /// A stream that nobody watches goes on this long.
