@@ -31,7 +31,7 @@ enum Attempt {
 pub(crate) fn measure(bench: &Bench, scenario: &Scenario, profile: &str) -> (Outcome, Vec<String>) {
     let mut outcome = Outcome {
         scenario: scenario.clone(),
-        commit: host::commit(),
+        commit: bench.commit.clone(),
         started_at: host::now_utc(),
         profile: profile.to_owned(),
         load_average: host::load_average(),
