@@ -15,6 +15,7 @@ mod hanging;
 mod http;
 mod names;
 mod offline;
+mod paths;
 mod players;
 mod process;
 mod sharing;
