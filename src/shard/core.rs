@@ -18,6 +18,7 @@ use crate::registry::directory::Directory;
 use crate::registry::resolver::Resolver;
 use crate::ring::SlabCache;
 use crate::shard::Shared;
+use crate::shard::agenda::Agenda;
 use crate::shard::audience::Audience;
 use crate::shard::audience::Paths;
 use crate::shard::audience::Round;
@@ -101,6 +102,7 @@ pub(crate) struct Core {
     /// Streams that this shard owns, by serial.
     pub(crate) sources: BTreeMap<u64, Source>,
     pub(crate) source_keys: BTreeMap<Target, u64>,
+    pub(crate) agenda: Agenda,
     pub(crate) resolver: Resolver,
     pub(crate) directory: Directory,
     pub(crate) pool: Option<Pool>,
@@ -195,6 +197,7 @@ impl Core {
             audience_keys: BTreeMap::new(),
             sources: BTreeMap::new(),
             source_keys: BTreeMap::new(),
+            agenda: Agenda::new(),
             resolver: Resolver::new(config.resolver),
             directory: Directory::new(config.directory),
             pool,
@@ -334,9 +337,7 @@ impl Core {
         consider(Some(self.drain_until));
         consider(self.resolver.poll_timeout());
         consider(self.pool.as_ref().and_then(Pool::poll_timeout));
-        for source in self.sources.values() {
-            consider(source.next_deadline());
-        }
+        consider(Some(self.agenda.next_sweep()));
         for (_, audience) in &self.audiences {
             consider(audience.next_deadline());
         }

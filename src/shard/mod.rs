@@ -7,6 +7,7 @@
 //! shard 0's engine pool, [`accept`] the way of a connection until its head is understood.
 
 mod accept;
+mod agenda;
 mod api;
 mod audience;
 mod channel;

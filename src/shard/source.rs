@@ -148,6 +148,7 @@ impl Core {
             started_wall: Wall::now(),
             tend_at: self.now + TEND_EVERY,
         };
+        self.agenda.note(source.next_deadline());
         self.sources.insert(id.serial, source);
         self.source_keys.insert(subscribe.key.clone(), id.serial);
         Ok(id.serial)
@@ -188,27 +189,21 @@ impl Core {
 
     fn drain_session(&mut self, serial: u64) {
         while let Some(source) = self.sources.get_mut(&serial) {
-            let Some(output) = source.session.poll_output() else { return };
+            let Some(output) = source.session.poll_output() else {
+                self.agenda.note(source.next_deadline());
+                return;
+            };
             self.carry_out(serial, output);
         }
     }
 
-    pub(crate) fn session_timers(&mut self) {
+    pub(crate) fn session_timer(&mut self, serial: u64) {
         let now = self.now;
-        let due: Vec<u64> = self
-            .sources
-            .iter()
-            .filter(|(_, source)| {
-                !source.ended && source.session.poll_timeout().is_some_and(|at| at <= now)
-            })
-            .map(|(serial, _)| *serial)
-            .collect();
-        for serial in due {
-            if let Some(source) = self.sources.get_mut(&serial) {
-                source.session.handle_timeout(now);
-            }
-            self.drain_session(serial);
+        let Some(source) = self.sources.get_mut(&serial) else { return };
+        if !source.ended && source.session.poll_timeout().is_some_and(|at| at <= now) {
+            source.session.handle_timeout(now);
         }
+        self.drain_session(serial);
     }
 
     fn carry_out(&mut self, serial: u64, output: Output) {
@@ -456,6 +451,7 @@ impl Core {
             Ok(()) => {}
             Err(writer) => {
                 let tend_at = self.now + TEND_EVERY;
+                self.agenda.note(Some(tend_at));
                 self.sources.insert(serial, Source { writer, tend_at, ..source });
                 return;
             }

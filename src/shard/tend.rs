@@ -77,7 +77,7 @@ impl Core {
         decoder: &mut BodyDecoder,
     ) -> Option<stream::Failure> {
         let now = self.now;
-        let Self { sources, cache, scratch, stats, .. } = self;
+        let Self { sources, agenda, cache, scratch, stats, .. } = self;
         let source = sources.get_mut(&serial)?;
         if !source.ingest.is_wanted(generation) {
             return Some(stream::Failure::Cut);
@@ -94,7 +94,11 @@ impl Core {
             }
         };
         let before = decoder.body_bytes();
+        let was_dirty = source.ingest.dirty;
         let result = source.ingest.take(slice, decoder, &mut source.writer, cache, now);
+        if source.ingest.dirty && !was_dirty {
+            agenda.moved(serial);
+        }
         stats.ingest_bytes += decoder.body_bytes() - before;
         match result {
             Ok(false) => None,
@@ -105,22 +109,31 @@ impl Core {
     pub(crate) fn tend_sources(&mut self) {
         let now = self.now;
         let mut due = std::mem::take(&mut self.due_sources);
-        let dirty = |source: &Source| source.ingest.dirty || source.tend_at <= now;
-        let found = self.sources.iter();
-        due.extend(found.filter_map(|(serial, source)| dirty(source).then_some(*serial)));
+        self.agenda.take_moved(&mut due);
+        let is_sweep = self.agenda.sweep(now);
+        if is_sweep {
+            let others = self.sources.iter().filter(|(_, source)| !source.ingest.dirty);
+            let others = others.filter(|(_, source)| source.tend_at <= now);
+            due.extend(others.map(|(serial, _)| *serial));
+        }
         for serial in due.drain(..) {
             self.tend(serial);
         }
+        if is_sweep {
+            due.extend(self.sources.keys());
+            due.drain(..).for_each(|serial| self.session_timer(serial));
+        }
         self.due_sources = due;
-        self.session_timers();
     }
 
     fn tend(&mut self, serial: u64) {
         let now = self.now;
         let fair = self.fair_share_bytes();
         let ttl = self.shared.config.buffer_ttl;
-        let source = self.sources.get_mut(&serial).expect("found a moment ago");
+        // One that has moved may have gone since.
+        let Some(source) = self.sources.get_mut(&serial) else { return };
         if source.ended {
+            source.ingest.dirty = false;
             source.tend_at = now + TEND_EVERY;
             self.try_remove(serial);
             return;
