@@ -324,8 +324,9 @@ impl Server {
             page_bytes: host::features().page_bytes,
             region_bytes_max: 64 << 20,
         });
-        let listeners = listeners.fds.into_iter().map(|fd| vec![fd]).collect();
-        let launch = Launch { config, arena: arena.unwrap(), listeners, boot_seed: 1 };
+        let listeners = listeners.fds.into_iter().map(|fd| vec![fd.into()]).collect();
+        let arena = arena.unwrap();
+        let launch = Launch { config, arena, listeners, spread: false, boot_seed: 1 };
         let fleet = Fleet::start(launch).unwrap();
         fleet.tell_pool(pool::Input::Configure(settings.engines));
         Self { fleet, address }

@@ -18,14 +18,17 @@ use crate::registry::directory::Directory;
 use crate::registry::resolver::Resolver;
 use crate::ring::SlabCache;
 use crate::shard::Shared;
+use crate::shard::accept;
 use crate::shard::audience::Audience;
 use crate::shard::audience::Paths;
 use crate::shard::audience::Round;
 use crate::shard::channel::ChannelId;
 use crate::shard::gather::Gather;
+use crate::shard::live::Live;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
 use crate::shard::message::Watching;
+use crate::shard::seats::Ticket;
 use crate::shard::source::Source;
 use crate::shard::stats::Stats;
 use crate::viewer::CloseReason;
@@ -90,6 +93,7 @@ pub(crate) struct Core {
     /// When the last turn began and ended.
     turned: (Instant, Instant),
     pub(crate) shared: Arc<Shared>,
+    pub(crate) live: Arc<Live>,
     pub(crate) mail: Mailboxes<Message>,
     pub(crate) egress: RingEgress,
     pub(crate) events: Vec<Event>,
@@ -106,6 +110,8 @@ pub(crate) struct Core {
     pub(crate) pool: Option<Pool>,
     pub(crate) wanted: BTreeMap<u64, Wanted>,
     pub(crate) resolving: BTreeMap<u64, Target>,
+    /// Questions that are out here, each paid for by the address that it was asked for.
+    pub(crate) tickets: BTreeMap<u64, Ticket>,
     pub(crate) gathers: BTreeMap<u64, Rc<Gather>>,
     pub(crate) scratch: Box<[u8]>,
     /// Bytes that go before or between ranges of a ring, built anew for each viewer.
@@ -179,12 +185,13 @@ impl Core {
     fn new(parts: Parts, handle: Weak<Cell>) -> Self {
         let Parts { me, shared, mail, egress } = parts;
         let config = &shared.config;
-        let pool = (me == ShardId(0)).then(|| Pool::new(config.pool));
+        let pool = (me == ShardId(0)).then(|| Pool::new(config.live.pool));
         Self {
             me,
             now: time::now(),
             news_since: time::now(),
             turned: (time::now(), time::now()),
+            live: Arc::new(config.live.clone()),
             mail,
             paths: Paths::new(config.send, &egress),
             egress,
@@ -200,6 +207,7 @@ impl Core {
             pool,
             wanted: BTreeMap::new(),
             resolving: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             gathers: BTreeMap::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             out: Vec::with_capacity(64 * 188 + 1_024),
@@ -350,8 +358,13 @@ impl Core {
             Message::Denied { token, reason, retry_after } => {
                 self.on_denied(token, &reason, retry_after);
             }
-            Message::Resolve { from, token, target } => self.resolve_for(from, token, target),
-            Message::Resolved { token, resolution } => self.on_resolved(token, resolution),
+            Message::Resolve { from, token, target, payer } => {
+                self.resolve_for(from, token, target, payer);
+            }
+            Message::Resolved { token, resolution, ticket } => {
+                self.on_resolved(token, resolution, ticket);
+            }
+            Message::Unresolved { token, payer } => self.on_unresolved(token, payer),
             Message::Confirmed { target, infohash } => self.on_confirmed(target, infohash),
             Message::Forget { target } => self.on_forget(target),
             Message::Offline { key, reason } => {
@@ -369,6 +382,7 @@ impl Core {
             Message::Hosted(subscribe) => self.on_hosted(subscribe),
             Message::Subscribed { key, channel } => self.on_subscribed(&key, channel),
             Message::Declined { key, answer } => self.on_declined(&key, &answer),
+            Message::Unpaid { key, payer } => self.on_unpaid(&key, payer),
             Message::Watching { channel, what } => self.on_watching(channel, what),
             Message::Ask { from, token, ask } => {
                 let told = self.tell(ask);
@@ -379,6 +393,11 @@ impl Core {
                     gather.put(told);
                 }
             }
+            Message::Adopt(adopted) => {
+                let (accepted, socket) = *adopted;
+                crate::net::runtime::spawn(accept::serve(self.handle(), accepted, socket));
+            }
+            Message::Reload(live) => self.on_reload(live),
             Message::Drain => self.drain(),
         }
     }
@@ -408,7 +427,8 @@ impl Core {
     /// True when no shard has anything left: until then each of them answers the others.
     pub(crate) fn is_everybody_quiet(&self) -> bool {
         self.shared.set_quiet(self.me, self.is_quiet());
-        self.shared.is_everybody_quiet()
+        // A connection may be on its way from one shard to another.
+        self.shared.is_everybody_quiet() && self.shared.sockets.taken() == 0
     }
 
     /// True when nothing of this shard is left that an engine, a viewer or a client waits for.

@@ -5,6 +5,7 @@
 
 mod accept;
 mod congestion;
+mod inherited;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,9 @@ use rustix::net::sockopt;
 pub use self::accept::Accepted;
 pub use self::accept::Acceptor;
 pub use self::accept::Batch;
+pub use self::accept::Stopper;
+pub use self::inherited::Inherited;
+pub use self::inherited::inherited;
 use crate::net::sock;
 
 /// The kernel cuts it down to net.core.somaxconn, which has been 4 096 since Linux 5.4.
@@ -36,6 +40,20 @@ pub struct ListenConfig {
     /// One per shard.
     pub listeners: usize,
     pub backlog: i32,
+}
+
+/// A socket for an [`Acceptor`].
+#[derive(Debug)]
+pub struct Listener {
+    pub fd: OwnedFd,
+    /// Another process holds it too: it is closed, never shut down.
+    pub is_inherited: bool,
+}
+
+impl From<OwnedFd> for Listener {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd, is_inherited: false }
+    }
 }
 
 #[derive(Debug)]

@@ -192,8 +192,8 @@ fn shutting_down_ends_the_wait_and_refuses_the_rest() {
     on_both_runtimes(|| async {
         let mut listeners = bind(&ListenConfig::new(any_port(), 1)).unwrap();
         let acceptor = Acceptor::new(listeners.fds.remove(0)).unwrap();
-        let closer = acceptor.closer();
-        runtime::spawn(async move { closer.shutdown() });
+        let stopper = acceptor.stopper();
+        runtime::spawn(async move { stopper.stop() });
         let error = acceptor.accept_batch(&mut Vec::new()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
         assert!(TcpStream::connect(listeners.local).is_err());

@@ -80,11 +80,13 @@ pub(crate) enum Phase {
 pub(crate) struct Who {
     pub(crate) id: ViewerId,
     pub(crate) address: IpAddr,
+    /// What it counts under where addresses have limits.
+    pub(crate) limited_as: Option<IpAddr>,
     pub(crate) agent: String,
     pub(crate) name: Option<String>,
     pub(crate) connected_at: Wall,
     /// Given back when the viewer has gone for good.
-    pub(crate) _seat: Seat,
+    pub(crate) _seats: [Seat; 2],
 }
 
 pub(crate) struct Entry {
