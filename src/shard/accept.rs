@@ -28,6 +28,7 @@ use crate::router::Routed;
 use crate::shard::api;
 use crate::shard::blocks::Person;
 use crate::shard::change;
+use crate::shard::core::Conversation;
 use crate::shard::core::Shard;
 use crate::shard::join::Joining;
 use crate::shard::join::NotNow;
@@ -114,9 +115,10 @@ pub(crate) fn no_room() -> Vec<u8> {
 pub(crate) async fn serve(shard: Shard, accepted: Accepted, socket: Seat) {
     let peer = accepted.peer;
     let Ok(conn) = Conn::from_fd(accepted.fd) else { return };
-    let key = shard.quietly(|core| core.conversations.insert(conn.closer()));
+    let conversation = Conversation { closer: conn.closer(), socket: Some(socket) };
+    let key = shard.quietly(|core| core.conversations.insert(conversation));
     // A client that goes away has its own reasons; nothing of it is worth a line.
-    let _ = converse(&shard, conn, peer, socket).await;
+    let _ = converse(&shard, conn, peer, key).await;
     let draining = shard.quietly(|core| {
         core.conversations.remove(key);
         core.draining
@@ -126,7 +128,7 @@ pub(crate) async fn serve(shard: Shard, accepted: Accepted, socket: Seat) {
     }
 }
 
-async fn converse(shard: &Shard, mut conn: Conn, peer: SocketAddr, socket: Seat) -> io::Result<()> {
+async fn converse(shard: &Shard, mut conn: Conn, peer: SocketAddr, key: usize) -> io::Result<()> {
     let head_timeout = shard.quietly(|core| core.shared.config.head_timeout);
     conn.set_deadline(time::now() + head_timeout, Sweep::Read);
     let mut head = Vec::new();
@@ -151,7 +153,7 @@ async fn converse(shard: &Shard, mut conn: Conn, peer: SocketAddr, socket: Seat)
                 let length = request.content_length;
                 return match routed {
                     Ok(Routed { route: Route::Play(play), client, token_name: name, .. }) => {
-                        begin(shard, conn, Player { play, agent, name, client, socket }).await
+                        begin(shard, conn, Player { play, agent, name, client, key }).await
                     }
                     Ok(routed) if routed.route.takes_body() => {
                         let deadline = time::now() + head_timeout;
@@ -244,7 +246,8 @@ struct Player {
     agent: String,
     name: Option<String>,
     client: Client,
-    socket: Seat,
+    /// Of its conversation.
+    key: usize,
 }
 
 /// Hands the socket over, or says why not.
@@ -261,10 +264,12 @@ async fn begin(shard: &Shard, mut conn: Conn, player: Player) -> io::Result<()> 
     };
     // What a player sent behind its head would turn our close into a reset.
     conn.discard(DRAIN_BYTES_MAX);
+    let socket = shard.quietly(|core| core.conversations[player.key].socket.take());
+    let socket = socket.expect("a conversation ends in one viewer at most");
     let joining = Joining {
         fd: conn.into_fd()?,
         seat,
-        socket: player.socket,
+        socket,
         target: player.play.target,
         seekback_seconds: player.play.seekback_seconds,
         address: player.client.address,

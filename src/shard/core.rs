@@ -25,9 +25,11 @@ use crate::shard::audience::Round;
 use crate::shard::channel::ChannelId;
 use crate::shard::gather::Gather;
 use crate::shard::live::Live;
+use crate::shard::lost::Estate;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
 use crate::shard::message::Watching;
+use crate::shard::seats::Seat;
 use crate::shard::seats::Ticket;
 use crate::shard::source::Source;
 use crate::shard::stats::Stats;
@@ -67,7 +69,8 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Shard(Rc<Cell>);
 
 struct Cell {
-    core: RefCell<Core>,
+    /// None once it was taken, after a panic: nothing of the shard runs again.
+    core: RefCell<Option<Core>>,
     signal: Signal,
 }
 
@@ -76,6 +79,13 @@ struct Cell {
 pub(crate) struct Place {
     pub(crate) audience: usize,
     pub(crate) entry: usize,
+}
+
+/// A connection that is no viewer (yet).
+pub(crate) struct Conversation {
+    pub(crate) closer: Closer,
+    /// Its place among all connections, until a viewer takes it along.
+    pub(crate) socket: Option<Seat>,
 }
 
 /// What an answer of the pool is for.
@@ -123,7 +133,7 @@ pub(crate) struct Core {
     pub(crate) stats: Stats,
     pub(crate) draining: bool,
     /// Connections that are no viewers (yet): their head is read, or a page is written.
-    pub(crate) conversations: Slab<Closer>,
+    pub(crate) conversations: Slab<Conversation>,
     /// When viewers who have not taken the last of their bytes by now are closed all the same.
     drain_until: Instant,
     abort_at: Instant,
@@ -136,26 +146,24 @@ pub(crate) struct Core {
 }
 
 pub(crate) struct Parts {
-    pub(crate) me: ShardId,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) mail: Mailboxes<Message>,
+    pub(crate) estate: Estate,
     pub(crate) egress: RingEgress,
 }
+
+const TAKEN: &str = "a shard whose core was taken runs no more";
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Rc::new_cyclic(|handle| Cell {
-            core: RefCell::new(Core::new(parts, handle.clone())),
+            core: RefCell::new(Some(Core::new(parts, handle.clone()))),
             signal: Signal::new(),
         }))
     }
 
     /// Runs `act` on the state, then lets a turn follow.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
-        let mut core = self.0.core.borrow_mut();
-        core.now = time::now();
-        let result = act(&mut core);
-        drop(core);
+        let result = self.quietly(act);
         self.0.signal.notify();
         result
     }
@@ -163,8 +171,14 @@ impl Shard {
     /// Runs `act` on the state without asking for a turn.
     pub(crate) fn quietly<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
         let mut core = self.0.core.borrow_mut();
+        let core = core.as_mut().expect(TAKEN);
         core.now = time::now();
-        act(&mut core)
+        act(core)
+    }
+
+    /// After a panic: None when the panicking frame still holds it.
+    pub(super) fn take_core(&self) -> Option<Core> {
+        self.0.core.try_borrow_mut().ok()?.take()
     }
 
     pub(crate) fn notify(&self) {
@@ -177,21 +191,21 @@ impl Shard {
 
     /// One turn; when to come back though nothing wakes the shard.
     pub(crate) fn turn(&self) -> Instant {
-        self.0.core.borrow_mut().turn()
+        self.0.core.borrow_mut().as_mut().expect(TAKEN).turn()
     }
 }
 
 impl Core {
     fn new(parts: Parts, handle: Weak<Cell>) -> Self {
-        let Parts { me, shared, mail, egress } = parts;
+        let Parts { shared, estate, egress } = parts;
         let config = &shared.config;
-        let pool = (me == ShardId(0)).then(|| Pool::new(config.live.pool));
+        let Estate { mail, live, pool, directory, stats, tokens, viewers, serials, .. } = estate;
         Self {
-            me,
+            me: mail.me(),
             now: time::now(),
             news_since: time::now(),
             turned: (time::now(), time::now()),
-            live: Arc::new(config.live.clone()),
+            live,
             mail,
             paths: Paths::new(config.send, &egress),
             egress,
@@ -203,7 +217,7 @@ impl Core {
             sources: BTreeMap::new(),
             source_keys: BTreeMap::new(),
             resolver: Resolver::new(config.resolver),
-            directory: Directory::new(config.directory),
+            directory,
             pool,
             wanted: BTreeMap::new(),
             resolving: BTreeMap::new(),
@@ -214,15 +228,15 @@ impl Core {
             due_audiences: Vec::new(),
             round: Round::default(),
             due_sources: Vec::new(),
-            stats: Stats::default(),
+            stats,
             draining: false,
             conversations: Slab::new(),
             drain_until: Instant::NEVER,
             abort_at: Instant::NEVER,
             stops_pending: 0,
-            next_token: 0,
-            next_viewer: 0,
-            next_serial: 0,
+            next_token: tokens,
+            next_viewer: viewers,
+            next_serial: serials,
             handle,
             shared,
         }
@@ -230,6 +244,11 @@ impl Core {
 
     pub(crate) fn handle(&self) -> Shard {
         Shard(self.handle.upgrade().expect("the cell outlives every borrow of its core"))
+    }
+
+    /// Those that were given out last: tokens, viewers, serials.
+    pub(super) fn numbers(&self) -> (u64, u64, u64) {
+        (self.next_token, self.next_viewer, self.next_serial)
     }
 
     pub(crate) fn next_token(&mut self) -> u64 {
@@ -397,6 +416,9 @@ impl Core {
                 let (accepted, socket) = *adopted;
                 crate::net::runtime::spawn(accept::serve(self.handle(), accepted, socket));
             }
+            Message::ShardLost { shard } => self.on_shard_lost(shard),
+            #[cfg(debug_assertions)]
+            Message::Panic => panic!("a shard was asked to panic"),
             Message::Reload(live) => self.on_reload(live),
             Message::Drain => self.drain(),
         }
@@ -455,7 +477,7 @@ impl Core {
         crate::net::runtime::spawn(async move {
             crate::net::runtime::sleep(LAST_WORDS_MAX).await;
             shard.quietly(|core| {
-                core.conversations.iter().for_each(|(_, closer)| closer.shutdown_read());
+                core.conversations.iter().for_each(|(_, one)| one.closer.shutdown_read());
             });
         });
     }

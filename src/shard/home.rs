@@ -195,6 +195,11 @@ impl Core {
             self.audiences[at].over = true;
             return self.retire_detached();
         }
+        self.ask_anew(at);
+    }
+
+    /// From the beginning: what was asked before is not answered, or not to be.
+    pub(crate) fn ask_anew(&mut self, at: usize) {
         let token = self.next_token();
         self.audiences[at].stage = Stage::Resolving { token };
         let (target, payer) = (self.audiences[at].keys[0].clone(), self.payer_of(at));
@@ -224,10 +229,13 @@ impl Core {
         self.retire_detached();
     }
 
-    /// Audiences without a stream go as soon as their last socket is closed.
+    /// Audiences without a stream, or without its owner, go as soon as their last socket is closed
+    /// and nothing of the ring is in flight.
     pub(crate) fn retire_detached(&mut self) {
         let gone = self.audiences.iter().filter(|(_, audience)| {
-            audience.over && audience.channel().is_none() && audience.entries.is_empty()
+            let in_flight = audience.reader.as_ref().map_or(0, crate::ring::Reader::in_flight);
+            let is_detached = audience.channel().is_none() || audience.is_orphan;
+            audience.over && is_detached && audience.entries.is_empty() && in_flight == 0
         });
         let gone: Vec<usize> = gone.map(|(at, _)| at).collect();
         for at in gone {

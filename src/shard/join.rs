@@ -530,7 +530,7 @@ impl Core {
 }
 
 /// The infohash once it is known, else what was asked for.
-fn stream_name(audience: &Audience) -> crate::base::ids::Infohash {
+pub(crate) fn stream_name(audience: &Audience) -> crate::base::ids::Infohash {
     if let Some(channel) = audience.channel() {
         return channel.facts().infohash;
     }

@@ -158,6 +158,13 @@ pub(crate) enum Message {
 
     /// A connection that another shard accepted.
     Adopt(Box<(Accepted, Seat)>),
+    /// A shard panicked, and goes on with nothing of what it had.
+    ShardLost {
+        shard: ShardId,
+    },
+    /// For tests.
+    #[cfg(debug_assertions)]
+    Panic,
     Reload(Arc<Live>),
     Drain,
 }

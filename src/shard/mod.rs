@@ -19,6 +19,7 @@ mod home;
 mod ingest;
 mod join;
 mod live;
+mod lost;
 pub mod mailbox;
 mod message;
 mod orders;

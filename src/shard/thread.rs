@@ -9,6 +9,7 @@ use crate::net::bell::Bell;
 use crate::net::egress::Driver;
 use crate::net::egress::EgressConfig;
 use crate::net::egress::RingEgress;
+use crate::net::listen;
 use crate::net::listen::Acceptor;
 use crate::net::listen::Listener;
 use crate::net::listen::Stopper;
@@ -23,6 +24,8 @@ use crate::shard::blocks::Blocks;
 use crate::shard::core::Parts;
 use crate::shard::core::Shard;
 use crate::shard::live::Live;
+use crate::shard::lost;
+use crate::shard::lost::Estate;
 use crate::shard::mailbox;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
@@ -266,6 +269,12 @@ impl Fleet {
         self.shared.inboxes[0].put(Message::Pool(input));
     }
 
+    /// For tests of what comes then.
+    #[cfg(debug_assertions)]
+    pub fn panic_in(&self, shard: ShardId) {
+        self.shared.inboxes[usize::from(shard.0)].put(Message::Panic);
+    }
+
     /// Every shard stops accepting, ends its viewers, stops its sessions, then its thread ends.
     pub fn drain(&self) {
         self.shared.inboxes.iter().for_each(|inbox| inbox.put(Message::Drain));
@@ -283,7 +292,7 @@ impl Fleet {
 fn run(
     shared: &Arc<Shared>,
     mail: Mailboxes<Message>,
-    listeners: Vec<Listener>,
+    mut listeners: Vec<Listener>,
     bell: &Bell,
 ) -> bool {
     let me = mail.me();
@@ -293,31 +302,49 @@ fn run(
     {
         tracing::warn!("shard {} is not pinned to CPU {cpu}: {error}", me.0);
     }
-    let life = || live(shared.clone(), mail, listeners, bell.clone());
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        runtime::run_shard(config.runtime, life)
-    }));
-    match caught {
-        Ok(Ok(Ok(()))) => true,
-        Ok(Ok(Err(error)) | Err(error)) => {
-            tracing::error!("shard {} cannot run: {error}", me.0);
-            false
+    let mut estate = Estate::first(mail, shared);
+    let mut panicked_at = None;
+    loop {
+        let again: Vec<listen::Again> = listeners.iter().filter_map(listen::Again::of).collect();
+        let life = || live(shared.clone(), estate, listeners, bell.clone());
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            runtime::run_shard(config.runtime, life)
+        }));
+        match caught {
+            Ok(Ok(Ok(()))) => return true,
+            Ok(Ok(Err(error)) | Err(error)) => {
+                tracing::error!("shard {} cannot run: {error}", me.0);
+                return false;
+            }
+            Err(_) => {}
         }
-        Err(_) => {
-            let closed = runtime::abandon_all();
+        let closed = runtime::abandon_all();
+        let now = time::now();
+        let before: Option<Instant> = panicked_at.replace(now);
+        let is_first = before.is_none_or(|at| now.since(at) > lost::PANIC_AGAIN_MAX);
+        let heir = lost::take_estate().filter(|_| is_first);
+        let Some(heir) = heir else {
             tracing::error!("shard {} panicked; {closed} connections closed", me.0);
-            false
-        }
+            return false;
+        };
+        tracing::error!("shard {} panicked; {closed} connections closed; it starts again", me.0);
+        estate = heir;
+        listeners = match again.into_iter().map(listen::Again::listen).collect() {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                tracing::error!("shard {} cannot listen again: {error}", me.0);
+                return false;
+            }
+        };
     }
 }
 
 async fn live(
     shared: Arc<Shared>,
-    mail: Mailboxes<Message>,
+    mut estate: Estate,
     listeners: Vec<Listener>,
     bell: Bell,
 ) -> io::Result<()> {
-    let me = mail.me();
     let slots_max = 1 << 20;
     let buffers_max = match shared.config.send {
         SendMode::Auto | SendMode::ZeroCopy => shared.arena.regions_max(),
@@ -327,7 +354,12 @@ async fn live(
     let egress = RingEgress::new(&EgressConfig { driver, slots_max, buffers_max })?;
     let wake = crate::net::bell::Watch::new(egress.wake_fd())?;
     let waiter = bell.waiter()?;
-    let shard = Shard::new(Parts { me, shared, mail, egress });
+    let debts = estate.take_debts();
+    let shard = Shard::new(Parts { shared, estate, egress });
+    lost::remember(&shard);
+    if let Some(stops) = debts {
+        shard.with(|core| core.settle_estate(stops));
+    }
     let mut stoppers = Vec::new();
     for listener in listeners {
         let acceptor = Acceptor::of(listener, accept::no_room())?;
@@ -353,6 +385,7 @@ async fn live(
         end.notify();
     });
     ended.wait().await;
+    lost::forget();
     Ok(())
 }
 

@@ -103,9 +103,35 @@ pub fn bind(config: &ListenConfig) -> Result<Listeners, BindError> {
     Ok(Listeners { fds, local, notes })
 }
 
-/// One more listener beside those that are there: a shard that starts again.
-pub fn bind_again(local: SocketAddr, config: &ListenConfig) -> io::Result<OwnedFd> {
-    listener(local, config.backlog)
+/// How a shard that starts again listens where it listened before.
+#[derive(Debug)]
+pub enum Again {
+    /// One more socket beside those of the other shards.
+    Bind(SocketAddr),
+    /// The same one: another process holds it too.
+    Inherited(OwnedFd),
+}
+
+impl Again {
+    /// None for a socket that has ended already.
+    pub fn of(listener: &Listener) -> Option<Self> {
+        if listener.is_inherited {
+            return rustix::io::fcntl_dupfd_cloexec(&listener.fd, 0).ok().map(Self::Inherited);
+        }
+        bound_address(listener).map(Self::Bind)
+    }
+
+    pub fn listen(self) -> io::Result<Listener> {
+        match self {
+            Self::Bind(local) => listener(local, BACKLOG).map(Listener::from),
+            Self::Inherited(fd) => Ok(Listener { fd, is_inherited: true }),
+        }
+    }
+}
+
+/// As it was bound: an address of both families stays one.
+fn bound_address(listener: &Listener) -> Option<SocketAddr> {
+    SocketAddr::try_from(rustix::net::getsockname(&listener.fd).ok()?).ok()
 }
 
 /// The options of a viewer's socket that was not accepted by an [`Acceptor`].

@@ -66,6 +66,8 @@ pub(crate) struct Audience {
     pub(crate) may_close: Option<Generation>,
     /// The stream is ending for good: newcomers do not join this audience.
     pub(crate) over: bool,
+    /// Its stream's owner is gone: nobody will ask whether it may close.
+    pub(crate) is_orphan: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +129,7 @@ impl Audience {
             wait_deadline: Instant::NEVER,
             may_close: None,
             over: false,
+            is_orphan: false,
         }
     }
 
