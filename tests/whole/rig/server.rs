@@ -232,6 +232,11 @@ impl Start {
         self
     }
 
+    pub(crate) fn unset(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     pub(crate) fn arg(mut self, arg: &str) -> Self {
         self.command.arg(arg);
         self
