@@ -10,6 +10,7 @@ use crate::app::log;
 use crate::app::reload::Reload;
 use crate::app::wire;
 use crate::base::sizes::MIB;
+use crate::base::sizes::REGION_BYTES_MAX;
 use crate::base::time;
 use crate::base::time::Instant;
 use crate::config::Settings;
@@ -38,9 +39,6 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// A shard that has not turned for so long hangs: the watchdog of systemd is not fed.
 const TICK_AGE_MAX: Duration = Duration::from_secs(5);
-
-/// Small enough that pinning one for zero-copy sends takes a few milliseconds and little memory.
-const REGION_BYTES_MAX: usize = 16 * MIB as usize;
 
 pub fn run(boot: Boot) -> ExitCode {
     let _log = log::init(boot.settings.log, boot.settings.log_level);

@@ -308,8 +308,7 @@ impl Core {
             Err(error) if is_about_the_way(error) && entry.path.is_zero_copy() => {
                 // Nothing of it was accepted: the same bytes go by another way.
                 entry.viewer.ring_done(pinned, 0, self.now);
-                tracing::warn!("zero-copy sends are off on this shard: {error}");
-                let path = self.paths.without_zero_copy();
+                let path = self.paths.without_zero_copy("a send", error);
                 audience.take_path(index, path);
                 audience.ready.push(index);
             }

@@ -19,6 +19,7 @@ mod isolation;
 mod limits;
 mod names;
 mod offline;
+mod paths;
 mod players;
 mod process;
 mod reload;

@@ -203,7 +203,7 @@ impl Core {
         let mut turn = reader.turn(fanout.lowest_cursor(joiners));
         if joiners && turn.newest_access().is_some() {
             let join_us = policy.join.us(channel.read_gap());
-            hands.start_waiting(entries, &mut turn, policy, join_us, out);
+            hands.start_waiting(fanout, entries, &mut turn, policy, join_us, out);
             let started = &hands.round.started;
             audience.waiting -= started.len() as u32;
             audience.playing += started.len() as u32;

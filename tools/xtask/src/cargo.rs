@@ -17,9 +17,11 @@ if [ "$hard" -gt 1048576 ]; then hard=1048576; fi
 ulimit -Sn "$hard"
 exec "$@""#;
 
+/// Where it was built, unless it was carried to another host: then the folder it is run in.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).expect("tools/xtask stands two folders below the root").into()
+    let built = here.ancestors().nth(2).expect("tools/xtask stands two folders below the root");
+    if built.is_dir() { built.into() } else { std::env::current_dir().unwrap_or_default() }
 }
 
 pub(crate) fn cargo() -> Command {
