@@ -57,6 +57,13 @@ mod tests {
         Instant::from_micros(ms * 1_000)
     }
 
+    /// Four of them, 16 ms apart.
+    fn regular(arrivals: &mut Arrivals) {
+        for n in 0..4 {
+            arrivals.note(at(16 * n), at(16 * n));
+        }
+    }
+
     #[test]
     fn pieces_are_expected_as_far_apart_as_they_came() {
         let mut arrivals = Arrivals::default();
@@ -70,7 +77,7 @@ mod tests {
     #[test]
     fn a_busy_shard_dates_what_it_finds_by_what_it_expected() {
         let mut arrivals = Arrivals::default();
-        (0..4).for_each(|n| drop(arrivals.note(at(16 * n), at(16 * n))));
+        regular(&mut arrivals);
         // It looked at 48 and again at 78; the piece was expected at 64.
         assert_eq!(arrivals.note(at(48), at(78)), at(64));
         // Never outside of when it can have come.
@@ -81,7 +88,7 @@ mod tests {
     #[test]
     fn silence_is_not_expected_to_last() {
         let mut arrivals = Arrivals::default();
-        (0..4).for_each(|n| drop(arrivals.note(at(16 * n), at(16 * n))));
+        regular(&mut arrivals);
         arrivals.note(at(100_000), at(100_000));
         assert!(arrivals.expected() < at(100_200));
     }

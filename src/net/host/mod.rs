@@ -109,6 +109,11 @@ pub fn raise_open_files(max: u64) -> io::Result<u64> {
     Ok(wanted)
 }
 
+/// Descriptors that this process may have open.
+pub fn open_files_limit() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Binds the calling thread to one CPU.
 pub fn pin_thread(cpu: usize) -> io::Result<()> {
     if cpu >= rustix::thread::CpuSet::MAX_CPU {

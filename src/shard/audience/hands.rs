@@ -217,7 +217,12 @@ impl Hands<'_> {
         let n = match self.egress.send_inline(entry.slot, out) {
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return Err(()),
+            Err(_) => {
+                // It may be planned once more in this turn, before it is closed: it waits.
+                entry.viewer.inline_sent(out, 0, self.now);
+                entry.viewer.blocked(self.now);
+                return Err(());
+            }
         };
         self.stats.sent(Path::Copy, n);
         entry.viewer.inline_sent(out, n, self.now);

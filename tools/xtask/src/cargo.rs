@@ -83,7 +83,16 @@ pub(crate) fn test_targets() -> Vec<String> {
 
 /// The names of the product's benchmarks.
 pub(crate) fn bench_targets() -> Vec<String> {
-    let files = fs::read_dir(root().join("benches")).into_iter().flatten().flatten();
+    rust_files("benches")
+}
+
+/// The names of the fuzz targets.
+pub(crate) fn fuzz_targets() -> Vec<String> {
+    rust_files("fuzz/targets")
+}
+
+fn rust_files(folder: &str) -> Vec<String> {
+    let files = fs::read_dir(root().join(folder)).into_iter().flatten().flatten();
     let mut names: Vec<String> = files
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|end| end == "rs"))
