@@ -6,6 +6,7 @@
 
 use crate::app::boot::Boot;
 use crate::app::errand::Errands;
+use crate::app::journaling::Journaling;
 use crate::app::log;
 use crate::app::wire;
 use crate::base::sizes::MIB;
@@ -57,6 +58,7 @@ pub fn run(boot: Boot) -> ExitCode {
 /// A server that accepts.
 pub struct Running {
     fleet: Fleet,
+    journaling: Journaling,
     errands: Errands,
     pub listening: Vec<std::net::SocketAddr>,
 }
@@ -76,7 +78,11 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     print_bill(settings);
     let listening: Vec<_> = bound.iter().map(|listeners| listeners.local).collect();
     let listeners = by_shard(bound, settings.shards);
-    let launch = Launch { config, arena, listeners, boot_seed: boot_seed() };
+    let boot_seed = boot_seed();
+    // Players that come meanwhile wait in the listeners' queues.
+    let journaling = Journaling::start(settings.state_dir.as_deref(), boot_seed);
+    let journal = journaling.notes();
+    let launch = Launch { config, arena, listeners, boot_seed, journal };
     let fleet = Fleet::start(launch).map_err(|error| format!("shard threads: {error}"))?;
     watch_signals(&fleet).map_err(|error| format!("signals: {error}"))?;
     fleet.tell_pool(pool::Input::Configure(settings.engines.clone()));
@@ -84,7 +90,7 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
         tracing::info!("listening on http://{address}");
     }
     let _ = sd_notify::notify(false, &[NotifyState::Ready]);
-    Ok(Running { fleet, errands: Errands::default(), listening })
+    Ok(Running { fleet, journaling, errands: Errands::default(), listening })
 }
 
 fn bind(settings: &Settings) -> Result<Vec<Listeners>, String> {
@@ -201,6 +207,7 @@ impl Running {
             }
         }
         self.fleet.join();
+        self.journaling.close();
         tracing::info!("ended");
         if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

@@ -123,6 +123,8 @@ pub(crate) struct Core {
     abort_at: Instant,
     /// Requests to engines that must end before the thread may: stops.
     pub(crate) stops_pending: u32,
+    /// Opens that wait for the journal.
+    pub(crate) journal_waits: BTreeMap<u64, Rc<crate::net::runtime::Signal>>,
     next_token: u64,
     next_viewer: u64,
     next_serial: u64,
@@ -212,6 +214,7 @@ impl Core {
             drain_until: Instant::NEVER,
             abort_at: Instant::NEVER,
             stops_pending: 0,
+            journal_waits: BTreeMap::new(),
             next_token: 0,
             next_viewer: 0,
             next_serial: 0,
@@ -379,6 +382,7 @@ impl Core {
                     gather.put(told);
                 }
             }
+            Message::Journaled { entry } => self.on_journaled(entry),
             Message::Drain => self.drain(),
         }
     }

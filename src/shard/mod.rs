@@ -16,6 +16,7 @@ mod gather;
 mod home;
 mod ingest;
 mod join;
+mod journaling;
 pub mod mailbox;
 mod message;
 mod pool_desk;

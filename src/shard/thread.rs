@@ -122,6 +122,7 @@ pub(crate) struct Shared {
     pub(crate) boot_nonce: u64,
     pub(crate) boot_seed: u64,
     pub(crate) started: Wall,
+    pub(crate) journal: Option<crate::mirror::journal::Notes>,
     chores: mpsc::Sender<Chore>,
     pub(crate) seats: Arc<Seats>,
     streams: AtomicUsize,
@@ -176,6 +177,8 @@ pub struct Launch {
     pub listeners: Vec<Vec<OwnedFd>>,
     /// Random bits of this boot: player ids and viewer ids must not repeat those of the last.
     pub boot_seed: u64,
+    /// Where open engine sessions are put down, if anywhere.
+    pub journal: Option<crate::mirror::journal::Notes>,
 }
 
 /// The running shard threads, as the main thread sees them.
@@ -187,7 +190,7 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn start(launch: Launch) -> io::Result<Self> {
-        let Launch { config, arena, listeners, boot_seed } = launch;
+        let Launch { config, arena, listeners, boot_seed, journal } = launch;
         let shards = listeners.len();
         let bells = (0..shards).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?;
         let rings: Vec<Arc<dyn mailbox::Ring>> =
@@ -203,6 +206,7 @@ impl Fleet {
             boot_nonce: boot_seed & 0xFF_FFFF,
             boot_seed,
             started: Wall::now(),
+            journal,
             chores: sender,
             seats: Arc::new(seats),
             streams: AtomicUsize::new(0),

@@ -13,6 +13,7 @@ mod engines;
 mod failures;
 mod hanging;
 mod http;
+mod journal;
 mod names;
 mod offline;
 mod players;
