@@ -95,7 +95,9 @@ fn sessions_of_a_killed_process_are_stopped_once_by_the_next() {
     // One that had ended in order is not stopped again.
     let mut players = players.into_iter();
     players.next().unwrap().leave();
-    eventually("the end of one", || (server.count("streams") == 11).then_some(()));
+    eventually("the end of one in the journal", || {
+        state.journals()[0].1.contains(" over ").then_some(())
+    });
     kill(server);
     assert_eq!(engines.iter().map(|engine| engine.control().sessions_open()).sum::<usize>(), 11);
 
