@@ -10,6 +10,7 @@ pub mod doctor;
 mod errand;
 pub mod healthcheck;
 pub mod host;
+mod journaling;
 pub mod log;
 pub mod output;
 pub mod probe;

@@ -6,6 +6,7 @@
 
 use crate::app::boot::Boot;
 use crate::app::errand::Errands;
+use crate::app::journaling::Journaling;
 use crate::app::log;
 use crate::app::reload::Reload;
 use crate::app::wire;
@@ -57,6 +58,7 @@ pub fn run(boot: Boot) -> ExitCode {
 /// A server that accepts.
 pub struct Running {
     fleet: Fleet,
+    journaling: Journaling,
     errands: Errands,
     reload: Reload,
     pub listening: Vec<SocketAddr>,
@@ -77,7 +79,11 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     .map_err(|error| format!("ring memory: {error}"))?;
     print_bill(settings);
     let Bound { listeners, listening, spread } = bound;
-    let launch = Launch { config, arena, listeners, spread, boot_seed: boot_seed() };
+    let boot_seed = boot_seed();
+    // Players that come meanwhile wait in the listeners' queues.
+    let journaling = Journaling::start(settings.state_dir.as_deref(), boot_seed);
+    let journal = journaling.notes();
+    let launch = Launch { config, arena, listeners, spread, boot_seed, journal };
     let fleet = Fleet::start(launch).map_err(|error| format!("shard threads: {error}"))?;
     watch_signals(&fleet).map_err(|error| format!("signals: {error}"))?;
     fleet.tell_pool(pool::Input::Configure(settings.engines.clone()));
@@ -86,7 +92,7 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     }
     let _ = sd_notify::notify(false, &[NotifyState::Ready]);
     let reload = Reload::new(boot);
-    Ok(Running { fleet, errands: Errands::default(), reload, listening })
+    Ok(Running { fleet, journaling, errands: Errands::default(), reload, listening })
 }
 
 /// Sockets that listen.
@@ -224,6 +230,7 @@ impl Running {
             }
         }
         self.fleet.join();
+        self.journaling.close();
         tracing::info!("ended");
         if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

@@ -326,6 +326,9 @@ async fn metrics_page(shard: &Shard) -> Page {
             ("resident", host::rss_bytes().unwrap_or(0)),
         ],
         open_files: host::open_files().unwrap_or(0) as u64,
+        journal_missed: shard.quietly(|core| {
+            core.shared.journal.as_ref().map_or(0, crate::mirror::journal::Notes::missed)
+        }),
         shard_turns: all.iter().map(|metrics| metrics.turn.clone()).collect(),
         per_stream: rows
             .iter()

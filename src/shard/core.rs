@@ -141,6 +141,8 @@ pub(crate) struct Core {
     abort_at: Instant,
     /// Requests to engines that must end before the thread may: stops.
     pub(crate) stops_pending: u32,
+    /// Opens that wait for the journal.
+    pub(crate) journal_waits: BTreeMap<u64, Rc<crate::net::runtime::Signal>>,
     next_token: u64,
     next_viewer: u64,
     next_serial: u64,
@@ -237,6 +239,7 @@ impl Core {
             drain_until: Instant::NEVER,
             abort_at: Instant::NEVER,
             stops_pending: 0,
+            journal_waits: BTreeMap::new(),
             next_token: tokens,
             next_viewer: viewers,
             next_serial: serials,
@@ -421,6 +424,7 @@ impl Core {
             #[cfg(debug_assertions)]
             Message::Panic => panic!("a shard was asked to panic"),
             Message::Reload(live) => self.on_reload(live),
+            Message::Journaled { entry } => self.on_journaled(entry),
             Message::Drain => self.drain(),
         }
     }

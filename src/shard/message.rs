@@ -145,6 +145,11 @@ pub(crate) enum Message {
         what: Watching,
     },
 
+    /// The journal has what an open waits for.
+    Journaled {
+        entry: u64,
+    },
+
     // Questions of the API, put to every shard.
     Ask {
         from: ShardId,

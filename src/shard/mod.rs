@@ -19,6 +19,7 @@ mod gather;
 mod home;
 mod ingest;
 mod join;
+mod journaling;
 mod live;
 mod lost;
 pub mod mailbox;

@@ -57,6 +57,8 @@ pub(crate) struct Source {
     pub(crate) engines: BTreeMap<EngineId, Address>,
     /// Reservations that are out, by engine.
     pub(crate) lent: BTreeMap<EngineId, u64>,
+    /// What each session is stopped with, as the journal knows it.
+    pub(crate) stop_paths: BTreeMap<Generation, String>,
     /// Shards that hold a handle.
     pub(crate) subscribers: u64,
     /// Viewers for whom the kernel copies, by shard.
@@ -141,6 +143,7 @@ impl Core {
             ingest: Ingest::new(self.now),
             engines: BTreeMap::new(),
             lent: BTreeMap::new(),
+            stop_paths: BTreeMap::new(),
             subscribers: 0,
             copied: BTreeMap::new(),
             twin_until: Instant::ZERO,
@@ -223,7 +226,8 @@ impl Core {
             Output::Claim { generation, engine, infohash } => {
                 self.claim(serial, generation, engine, infohash);
             }
-            Output::SetActivityTimeout { engine, path, .. } => {
+            Output::SetActivityTimeout { generation, engine, path } => {
+                self.note_session(serial, generation, &path);
                 self.order(serial, engine, |shard, address| {
                     engine_io::activity_timeout(shard, address, path)
                 });
@@ -249,6 +253,7 @@ impl Core {
             Output::Stop { generation, engine, path, unless_replaced } => {
                 self.stops_pending += 1;
                 self.stats.stops += 1;
+                self.note_session(serial, generation, &path);
                 self.order(serial, engine, |shard, address| {
                     engine_io::stop(shard, serial, generation, address, path, unless_replaced)
                 });
@@ -279,7 +284,10 @@ impl Core {
         let channel = source.id;
         let subscribers = source.subscribers;
         match output {
-            Output::SessionOver { outcome, .. } => self.stats.session_over(outcome),
+            Output::SessionOver { generation, engine, outcome } => {
+                self.journal_over(serial, generation, engine);
+                self.stats.session_over(outcome);
+            }
             Output::State { .. } => {}
             Output::WaitAnswer(answer) => {
                 source.channel.update(|facts| facts.wait_answer = Some(answer));

@@ -125,6 +125,7 @@ pub(crate) struct Shared {
     pub(crate) boot_nonce: u64,
     pub(crate) boot_seed: u64,
     pub(crate) started: Instant,
+    pub(crate) journal: Option<crate::mirror::journal::Notes>,
     chores: mpsc::Sender<Chore>,
     pub(crate) seats: Arc<Seats>,
     /// Cold starts in flight.
@@ -189,6 +190,8 @@ pub struct Launch {
     pub spread: bool,
     /// Random bits of this boot: player ids and viewer ids must not repeat those of the last.
     pub boot_seed: u64,
+    /// Where open engine sessions are put down, if anywhere.
+    pub journal: Option<crate::mirror::journal::Notes>,
 }
 
 /// The running shard threads, as the main thread sees them.
@@ -200,7 +203,7 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn start(launch: Launch) -> io::Result<Self> {
-        let Launch { config, arena, listeners, spread, boot_seed } = launch;
+        let Launch { config, arena, listeners, spread, boot_seed, journal } = launch;
         let shards = listeners.len();
         let bells = (0..shards).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?;
         let rings: Vec<Arc<dyn mailbox::Ring>> =
@@ -219,6 +222,7 @@ impl Fleet {
             boot_nonce: boot_seed & 0xFF_FFFF,
             boot_seed,
             started: time::now(),
+            journal,
             chores: sender,
             seats: Arc::new(seats),
             starts: Arc::new(starts),

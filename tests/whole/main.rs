@@ -16,6 +16,7 @@ mod faults;
 mod hanging;
 mod http;
 mod isolation;
+mod journal;
 mod limits;
 mod names;
 mod offline;

@@ -78,6 +78,7 @@ pub struct MetricsSnapshot {
     pub ts_sync_losses: u64,
     pub redis_up: bool,
     pub redis_dropped: u64,
+    pub journal_missed: u64,
     /// One for each shard, in order.
     pub shard_turns: Vec<HistogramSnapshot>,
     pub send_copied_bytes: u64,
@@ -132,6 +133,11 @@ fn general(page: &mut Page, snapshot: &MetricsSnapshot) {
         "redis_dropped_total",
         "Records that the Redis mirror dropped because its outbox was full.",
         one(snapshot.redis_dropped as f64),
+    );
+    page.counter(
+        "journal_missed_total",
+        "Notes that the journal of engine sessions did not write, or not in time.",
+        one(snapshot.journal_missed as f64),
     );
     let turns = snapshot.shard_turns.iter().enumerate();
     page.histogram(
