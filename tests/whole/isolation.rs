@@ -44,9 +44,15 @@ fn a_crowd_with_shut_windows_costs_the_others_nothing() {
         (0..players).map(|_| Player::open(server.address, &path(1_800))).collect();
     rig::play_together(&mut fast, 2 * SECOND);
     fast.iter_mut().for_each(Player::reset_latency);
-    let stuck: Vec<Player> = (0..crowd)
-        .map(|_| Player::ask_narrow(server.address, &path(1_800), NARROW).begin())
-        .collect();
+    let mut stuck = Vec::new();
+    for n in 0..crowd {
+        stuck.push(Player::ask_narrow(server.address, &path(1_800), NARROW));
+        if n % 10 == 0 {
+            fast.iter_mut().for_each(|player| {
+                player.play_on(2_000);
+            });
+        }
+    }
     let begun = rig::stopwatch();
     while server.lines_with(&["viewer end", "reason=stuck"]) < crowd {
         assert!(begun.elapsed() < rig::PATIENCE, "{}", server.count("viewers"));

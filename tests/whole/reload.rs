@@ -117,7 +117,8 @@ fn sighup_changes_what_may_change_and_drops_nobody() {
 /// A server that is handed this socket, as systemd does it.
 fn handed(listener: &TcpListener, engine: &ace_emulator::Emulator) -> Server {
     rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).unwrap();
-    let mut command = Command::new("sh");
+    // Debian's sh knows descriptors of one digit only.
+    let mut command = Command::new("bash");
     let script =
         format!("exec 3<&{}; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"", listener.as_raw_fd());
     command.args(["-c", &script, env!("CARGO_BIN_EXE_ringcast")]);

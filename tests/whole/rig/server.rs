@@ -142,7 +142,12 @@ impl Server {
             }
             let (guard, waited) = self.log.grown.wait_timeout(lines, PATIENCE).unwrap();
             lines = guard;
-            assert!(!waited.timed_out(), "no line with {parts:?} in:\n{}", lines.join("\n"));
+            if waited.timed_out() {
+                let text = lines.join("\n");
+                // Whoever is dropped for it reads them too.
+                drop(lines);
+                panic!("no line with {parts:?} in:\n{text}");
+            }
         }
     }
 
