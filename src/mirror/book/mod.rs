@@ -313,6 +313,12 @@ impl Book {
         self.closing && self.parting.is_empty() && self.table.is_empty() && !self.writing
     }
 
+    /// Those that run here.
+    pub fn streams(&self) -> impl Iterator<Item = Infohash> + '_ {
+        let running = self.streams.iter().filter(|(_, entry)| entry.lease.is_some());
+        running.map(|(infohash, _)| *infohash)
+    }
+
     /// The streams of this process that are not another program's, for the sweep.
     pub fn own_streams(&self) -> impl Iterator<Item = Infohash> + '_ {
         let own = self.streams.iter().filter(|(_, entry)| entry.gate() == Gate::Write);
@@ -594,3 +600,6 @@ impl Book {
 const fn shard_of(id: ViewerId) -> usize {
     (id.0 >> 56) as usize
 }
+
+#[cfg(test)]
+mod tests;
