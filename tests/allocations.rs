@@ -325,7 +325,14 @@ impl Server {
             region_bytes_max: 64 << 20,
         });
         let listeners = listeners.fds.into_iter().map(|fd| vec![fd]).collect();
-        let launch = Launch { config, arena: arena.unwrap(), listeners, boot_seed: 1 };
+        let launch = Launch {
+            config,
+            arena: arena.unwrap(),
+            listeners,
+            boot_seed: 1,
+            outboxes: Vec::new(),
+            mirror: None,
+        };
         let fleet = Fleet::start(launch).unwrap();
         fleet.tell_pool(pool::Input::Configure(settings.engines));
         Self { fleet, address }

@@ -11,6 +11,7 @@ mod errand;
 pub mod healthcheck;
 pub mod host;
 pub mod log;
+mod mirror;
 pub mod output;
 pub mod probe;
 pub mod serve;

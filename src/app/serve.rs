@@ -7,12 +7,15 @@
 use crate::app::boot::Boot;
 use crate::app::errand::Errands;
 use crate::app::log;
+use crate::app::mirror;
 use crate::app::wire;
 use crate::base::sizes::MIB;
 use crate::base::time;
 use crate::base::time::Instant;
 use crate::config::Settings;
 use crate::engine::pool;
+use crate::mirror::Mirror;
+use crate::mirror::Prepared;
 use crate::net::host;
 use crate::net::listen;
 use crate::net::listen::ListenConfig;
@@ -37,6 +40,9 @@ const ROUND: Duration = Duration::from_secs(1);
 /// A shard that has not turned for so long hangs: the watchdog of systemd is not fed.
 const TICK_AGE_MAX: Duration = Duration::from_secs(5);
 
+/// What the mirror still has to say: leases that go back, records that end.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
 /// Small enough that pinning one for zero-copy sends takes a few milliseconds and little memory.
 const REGION_BYTES_MAX: usize = 16 * MIB as usize;
 
@@ -58,6 +64,7 @@ pub fn run(boot: Boot) -> ExitCode {
 pub struct Running {
     fleet: Fleet,
     errands: Errands,
+    mirror: Option<Mirror>,
     pub listening: Vec<std::net::SocketAddr>,
 }
 
@@ -76,15 +83,20 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     print_bill(settings);
     let listening: Vec<_> = bound.iter().map(|listeners| listeners.local).collect();
     let listeners = by_shard(bound, settings.shards);
-    let launch = Launch { config, arena, listeners, boot_seed: boot_seed() };
+    let boot_seed = boot_seed();
+    let (outboxes, prepared) = mirror::prepare(settings, boot_seed)?;
+    let status = prepared.as_ref().map(Prepared::status);
+    let launch = Launch { config, arena, listeners, boot_seed, outboxes, mirror: status };
     let fleet = Fleet::start(launch).map_err(|error| format!("shard threads: {error}"))?;
+    let mirror = prepared.map(|prepared| prepared.start(fleet.orders())).transpose();
+    let mirror = mirror.map_err(|error| format!("the Redis mirror: {error}"))?;
     watch_signals(&fleet).map_err(|error| format!("signals: {error}"))?;
     fleet.tell_pool(pool::Input::Configure(settings.engines.clone()));
     for address in &listening {
         tracing::info!("listening on http://{address}");
     }
     let _ = sd_notify::notify(false, &[NotifyState::Ready]);
-    Ok(Running { fleet, errands: Errands::default(), listening })
+    Ok(Running { fleet, errands: Errands::default(), mirror, listening })
 }
 
 fn bind(settings: &Settings) -> Result<Vec<Listeners>, String> {
@@ -194,6 +206,7 @@ impl Running {
             }
             if time::now() >= drain_until {
                 tracing::warn!("not drained in {} s: ending", DRAIN_MAX.as_secs());
+                // Its leases end by themselves.
                 return ExitCode::from(u8::from(!clean));
             }
             if self.fleet.oldest_tick_age(time::now()) < TICK_AGE_MAX {
@@ -201,6 +214,10 @@ impl Running {
             }
         }
         self.fleet.join();
+        let told = self.mirror.take().is_none_or(|mirror| mirror.stop(LAST_WORDS_MAX));
+        if !told {
+            tracing::warn!("Redis was not told the end: its records of this node expire");
+        }
         tracing::info!("ended");
         if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

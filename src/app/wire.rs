@@ -48,6 +48,7 @@ pub fn config(settings: &Settings) -> Config {
         send: send_mode(settings.send),
         pin: if settings.pin { host::features().cpus } else { Vec::new() },
         memory_bytes: settings.memory_bytes,
+        heartbeat: settings.heartbeat_interval,
     }
 }
 

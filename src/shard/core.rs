@@ -10,6 +10,7 @@ use crate::base::ids::ViewerId;
 use crate::base::time;
 use crate::base::time::Instant;
 use crate::engine::pool::Pool;
+use crate::mirror::Outbox;
 use crate::net::Closer;
 use crate::net::egress::Event;
 use crate::net::egress::RingEgress;
@@ -26,6 +27,7 @@ use crate::shard::gather::Gather;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
 use crate::shard::message::Watching;
+use crate::shard::mirror::Teller;
 use crate::shard::source::Source;
 use crate::shard::stats::Stats;
 use crate::viewer::CloseReason;
@@ -115,6 +117,8 @@ pub(crate) struct Core {
     pub(crate) round: Round,
     pub(crate) due_sources: Vec<u64>,
     pub(crate) stats: Stats,
+    /// Only with Redis.
+    pub(crate) teller: Option<Teller>,
     pub(crate) draining: bool,
     /// Connections that are no viewers (yet): their head is read, or a page is written.
     pub(crate) conversations: Slab<Closer>,
@@ -134,6 +138,7 @@ pub(crate) struct Parts {
     pub(crate) shared: Arc<Shared>,
     pub(crate) mail: Mailboxes<Message>,
     pub(crate) egress: RingEgress,
+    pub(crate) outbox: Option<Outbox>,
 }
 
 impl Shard {
@@ -177,7 +182,7 @@ impl Shard {
 
 impl Core {
     fn new(parts: Parts, handle: Weak<Cell>) -> Self {
-        let Parts { me, shared, mail, egress } = parts;
+        let Parts { me, shared, mail, egress, outbox } = parts;
         let config = &shared.config;
         let pool = (me == ShardId(0)).then(|| Pool::new(config.pool));
         Self {
@@ -207,6 +212,7 @@ impl Core {
             round: Round::default(),
             due_sources: Vec::new(),
             stats: Stats::default(),
+            teller: outbox.map(|outbox| Teller::new(outbox, config.heartbeat)),
             draining: false,
             conversations: Slab::new(),
             drain_until: Instant::NEVER,
@@ -264,6 +270,7 @@ impl Core {
             self.stats.submit_errors += 1;
             tracing::warn!("egress submit failed: {error}");
         }
+        self.tell_mirror();
         let left = self.mail.flush();
         let ended = time::now();
         self.turned = (began, ended);
@@ -332,6 +339,7 @@ impl Core {
         let mut next = Instant::NEVER;
         let mut consider = |at: Option<Instant>| next = next.min(at.unwrap_or(Instant::NEVER));
         consider(Some(self.drain_until));
+        consider(self.mirror_deadline());
         consider(self.resolver.poll_timeout());
         consider(self.pool.as_ref().and_then(Pool::poll_timeout));
         for source in self.sources.values() {
@@ -379,6 +387,7 @@ impl Core {
                     gather.put(told);
                 }
             }
+            Message::Mirror(order) => self.on_mirror(order),
             Message::Drain => self.drain(),
         }
     }

@@ -127,6 +127,9 @@ pub(crate) enum Message {
         told: Told,
     },
 
+    /// What the mirror wants.
+    Mirror(crate::mirror::Order),
+
     Drain,
 }
 

@@ -18,6 +18,7 @@ mod ingest;
 mod join;
 pub mod mailbox;
 mod message;
+mod mirror;
 mod pool_desk;
 mod seats;
 mod source;

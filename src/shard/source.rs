@@ -67,6 +67,7 @@ pub(crate) struct Source {
     /// Newcomers of a stream that is ending for good: they start the next one.
     pub(crate) held: Vec<Subscribe>,
     pub(crate) ended: bool,
+    pub(crate) told: crate::shard::mirror::Told,
     pub(crate) started_wall: Wall,
     pub(crate) tend_at: Instant,
 }
@@ -145,6 +146,7 @@ impl Core {
             twin_not_before: Instant::ZERO,
             held: Vec::new(),
             ended: false,
+            told: crate::shard::mirror::Told::default(),
             started_wall: Wall::now(),
             tend_at: self.now + TEND_EVERY,
         };
@@ -282,7 +284,7 @@ impl Core {
         let subscribers = source.subscribers;
         match output {
             Output::SessionOver { outcome, .. } => self.stats.session_over(outcome),
-            Output::State { .. } => {}
+            Output::State { .. } => self.mirror_stream(serial),
             Output::WaitAnswer(answer) => {
                 source.channel.update(|facts| facts.wait_answer = Some(answer));
             }
@@ -324,9 +326,15 @@ impl Core {
             }
             Output::FailLog { engine_name, after, answer, reason } => {
                 self.stats.starts_failed += 1;
+                self.note_error(serial, &reason);
                 self.log_failure_of(serial, engine_name.as_deref(), after, answer, &reason);
             }
-            Output::Failover { reason, .. } => self.stats.failover(reason),
+            Output::Failover { from, reason } => {
+                self.stats.failover(reason);
+                let from = self.sources[&serial].engines.get(&from);
+                let from = from.map(|address| address.host.to_string()).unwrap_or_default();
+                self.mirror_failover(serial, from, reason);
+            }
             Output::EngineTakenOver { engine } => self.log_takeover(serial, engine),
             Output::Frozen(frozen) => self.log_frozen(serial, frozen),
             Output::LetGo => self.let_go(serial),
@@ -432,6 +440,7 @@ impl Core {
 
     /// Nobody finds this stream any more; those who came while it was ending start the next one.
     fn let_go(&mut self, serial: u64) {
+        self.mirror_over(serial);
         let source = self.sources.get_mut(&serial).expect("fed");
         let keys = std::mem::take(&mut source.keys);
         let held = std::mem::take(&mut source.held);

@@ -7,6 +7,10 @@ use crate::base::time::Instant;
 use crate::base::time::Wall;
 use crate::engine::pool;
 use crate::engine::pool::PoolConfig;
+use crate::mirror::Order;
+use crate::mirror::Outbox;
+use crate::mirror::Shards;
+use crate::mirror::Status;
 use crate::net::bell::Bell;
 use crate::net::egress::Driver;
 use crate::net::egress::EgressConfig;
@@ -65,6 +69,8 @@ pub struct Config {
     /// CPUs to pin to, one a shard; empty = not pinned.
     pub pin: Vec<usize>,
     pub memory_bytes: u64,
+    /// `PROXY_HEARTBEAT_INTERVAL`: how often Redis hears of each viewer.
+    pub heartbeat: Duration,
 }
 
 /// Work that may block, for the main thread: names and files.
@@ -113,6 +119,21 @@ impl mailbox::Ring for Bell {
     }
 }
 
+struct Orders(Vec<Arc<Inbox>>);
+
+impl Shards for Orders {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn order(&self, shard: Option<usize>, order: Order) {
+        match shard {
+            Some(shard) => self.0[shard].put(Message::Mirror(order)),
+            None => self.0.iter().for_each(|inbox| inbox.put(Message::Mirror(order.clone()))),
+        }
+    }
+}
+
 /// What all shards of a process share. Counts here change when a viewer or a stream comes or
 /// goes, never with a byte.
 pub(crate) struct Shared {
@@ -124,6 +145,8 @@ pub(crate) struct Shared {
     pub(crate) started: Wall,
     chores: mpsc::Sender<Chore>,
     pub(crate) seats: Arc<Seats>,
+    /// Only with Redis.
+    pub(crate) mirror: Option<Arc<Status>>,
     streams: AtomicUsize,
     /// Shards that drain and have nothing left, or are gone; one bit each.
     quiet: AtomicU64,
@@ -176,6 +199,9 @@ pub struct Launch {
     pub listeners: Vec<Vec<OwnedFd>>,
     /// Random bits of this boot: player ids and viewer ids must not repeat those of the last.
     pub boot_seed: u64,
+    /// One for each shard, or none without Redis.
+    pub outboxes: Vec<Outbox>,
+    pub mirror: Option<Arc<Status>>,
 }
 
 /// The running shard threads, as the main thread sees them.
@@ -187,7 +213,7 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn start(launch: Launch) -> io::Result<Self> {
-        let Launch { config, arena, listeners, boot_seed } = launch;
+        let Launch { config, arena, listeners, boot_seed, outboxes, mirror } = launch;
         let shards = listeners.len();
         let bells = (0..shards).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?;
         let rings: Vec<Arc<dyn mailbox::Ring>> =
@@ -205,18 +231,21 @@ impl Fleet {
             started: Wall::now(),
             chores: sender,
             seats: Arc::new(seats),
+            mirror,
             streams: AtomicUsize::new(0),
             quiet: AtomicU64::new(0),
             ticks: (0..shards).map(|_| AtomicU64::new(time::now().as_micros())).collect(),
         });
         let mut threads = Vec::with_capacity(shards);
         let mails = mailbox::mesh(&rings);
+        let mut outboxes = outboxes.into_iter();
         for ((mail, listeners), bell) in mails.into_iter().zip(listeners).zip(bells) {
+            let outbox = outboxes.next();
             let shared = shared.clone();
             let me = mail.me();
             let builder = std::thread::Builder::new().name(format!("shard-{}", me.0));
             threads.push(builder.spawn(move || {
-                let clean = run(&shared, mail, listeners, &bell);
+                let clean = run(&shared, mail, outbox, listeners, &bell);
                 shared.set_quiet(me, true);
                 shared.chore(Chore::Ended { shard: me, clean });
             })?);
@@ -244,6 +273,11 @@ impl Fleet {
         self.shared.inboxes[0].put(Message::Pool(input));
     }
 
+    /// For the mirror's thread: what it asks goes to the inboxes.
+    pub fn orders(&self) -> Arc<dyn Shards> {
+        Arc::new(Orders(self.shared.inboxes.clone()))
+    }
+
     /// Every shard stops accepting, ends its viewers, stops its sessions, then its thread ends.
     pub fn drain(&self) {
         self.shared.inboxes.iter().for_each(|inbox| inbox.put(Message::Drain));
@@ -261,6 +295,7 @@ impl Fleet {
 fn run(
     shared: &Arc<Shared>,
     mail: Mailboxes<Message>,
+    outbox: Option<Outbox>,
     listeners: Vec<OwnedFd>,
     bell: &Bell,
 ) -> bool {
@@ -271,7 +306,7 @@ fn run(
     {
         tracing::warn!("shard {} is not pinned to CPU {cpu}: {error}", me.0);
     }
-    let life = || live(shared.clone(), mail, listeners, bell.clone());
+    let life = || live(shared.clone(), mail, outbox, listeners, bell.clone());
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         runtime::run_shard(config.runtime, life)
     }));
@@ -292,6 +327,7 @@ fn run(
 async fn live(
     shared: Arc<Shared>,
     mail: Mailboxes<Message>,
+    outbox: Option<Outbox>,
     listeners: Vec<OwnedFd>,
     bell: Bell,
 ) -> io::Result<()> {
@@ -305,7 +341,7 @@ async fn live(
     let egress = RingEgress::new(&EgressConfig { driver, slots_max, buffers_max })?;
     let wake = crate::net::bell::Watch::new(egress.wake_fd())?;
     let waiter = bell.waiter()?;
-    let shard = Shard::new(Parts { me, shared, mail, egress });
+    let shard = Shard::new(Parts { me, shared, mail, egress, outbox });
     let mut closers = Vec::new();
     for listener in listeners {
         let acceptor = Acceptor::new(listener)?;
