@@ -63,6 +63,9 @@ const CLOSE_MAX: Duration = Duration::from_millis(1_500);
 /// A foreign writer's keys are named in the log this often at most.
 const FOREIGN_LINE_EVERY: Duration = Duration::from_secs(600);
 
+/// A Redis that is full says so once a second.
+const REFUSED_LINE_EVERY: Duration = Duration::from_secs(60);
+
 /// What tasks bring back.
 pub(super) enum News {
     Connected(Result<Box<Link>, String>),
@@ -110,6 +113,7 @@ pub(super) struct Driver<'a> {
     heard_at: Instant,
     told_down: bool,
     foreign_line_at: Instant,
+    refused_line_at: Instant,
     sender: mpsc::Sender<(u64, News)>,
     news: mpsc::Receiver<(u64, News)>,
 }
@@ -147,6 +151,7 @@ impl<'a> Driver<'a> {
             heard_at: now,
             told_down: false,
             foreign_line_at: Instant::ZERO,
+            refused_line_at: Instant::ZERO,
             sender,
             news,
         }
@@ -371,7 +376,10 @@ impl<'a> Driver<'a> {
             Ok(()) => {
                 self.heard(now);
                 self.status.wrote(commands, bytes);
-                if let Some(error) = &refused {
+                if let Some(error) = &refused
+                    && now >= self.refused_line_at
+                {
+                    self.refused_line_at = now + REFUSED_LINE_EVERY;
                     tracing::warn!("Redis refuses what the mirror writes: {error}");
                 }
                 self.book.handle(book::Input::Written { ok: refused.is_none() }, now);

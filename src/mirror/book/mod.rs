@@ -270,6 +270,10 @@ impl Book {
         let gate = |infohash: &Infohash| streams.get(infohash).map_or(Gate::Write, Entry::gate);
         let batch = self.table.take(BATCH_ENTRIES_MAX, BATCH_CHUNK_BYTES_MAX, gate);
         let mut page = Page { batch, ..Page::default() };
+        // The viewer for whom a stream starts is told before the stream is.
+        for event in page.batch.events.iter_mut().filter(|event| event.content_id.is_none()) {
+            event.content_id = streams.get(&event.infohash).and_then(|entry| entry.content_id);
+        }
         for infohash in page.batch.streams.keys() {
             let entry = streams.get(infohash);
             let viewers = entry.map_or(0, |entry| entry.viewers.len());
