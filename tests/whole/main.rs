@@ -17,6 +17,7 @@ mod names;
 mod offline;
 mod players;
 mod process;
+mod redis;
 mod sharing;
 mod slow;
 mod stopping;

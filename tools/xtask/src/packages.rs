@@ -18,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("redis-server", "/usr/bin/redis-server"),
     ("redis-sentinel", "/usr/bin/redis-sentinel"),
     ("redis-tools", "/usr/bin/redis-cli"),
+    ("openssl", "/usr/bin/openssl"),
     ("clang", "/usr/bin/clang"),
     ("libbpf-dev", "/usr/include/bpf/bpf_helpers.h"),
     ("bpftool", "/usr/sbin/bpftool"),

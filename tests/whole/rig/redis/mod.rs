@@ -160,7 +160,7 @@ fn answers(child: &mut Child, port: u16) -> bool {
     })
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() * 31 % u32::from(PORTS)).unwrap();
     loop {
@@ -173,10 +173,10 @@ fn free_port() -> u16 {
 }
 
 /// A folder that is gone with its owner.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(port: u16) -> Self {
+    pub(crate) fn new(port: u16) -> Self {
         let name = format!("ringcast-{}-redis-{port}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).expect("a folder among the temporary ones");
