@@ -12,6 +12,7 @@ pub mod healthcheck;
 pub mod host;
 mod journaling;
 pub mod log;
+mod mirror;
 pub mod output;
 pub mod probe;
 mod reload;

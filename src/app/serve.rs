@@ -8,6 +8,7 @@ use crate::app::boot::Boot;
 use crate::app::errand::Errands;
 use crate::app::journaling::Journaling;
 use crate::app::log;
+use crate::app::mirror;
 use crate::app::reload::Reload;
 use crate::app::wire;
 use crate::base::sizes::MIB;
@@ -16,6 +17,8 @@ use crate::base::time;
 use crate::base::time::Instant;
 use crate::config::Settings;
 use crate::engine::pool;
+use crate::mirror::Mirror;
+use crate::mirror::Prepared;
 use crate::net::host;
 use crate::net::listen;
 use crate::net::listen::Inherited;
@@ -41,6 +44,9 @@ const ROUND: Duration = Duration::from_secs(1);
 /// A shard that has not turned for so long hangs: the watchdog of systemd is not fed.
 const TICK_AGE_MAX: Duration = Duration::from_secs(5);
 
+/// What the mirror still has to say: leases that go back, records that end.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
 pub fn run(boot: Boot) -> ExitCode {
     let _log = log::init(boot.settings.log, boot.settings.log_level);
     for notice in &boot.notices {
@@ -60,6 +66,7 @@ pub struct Running {
     fleet: Fleet,
     journaling: Journaling,
     errands: Errands,
+    mirror: Option<Mirror>,
     reload: Reload,
     pub listening: Vec<SocketAddr>,
 }
@@ -83,8 +90,13 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     // Players that come meanwhile wait in the listeners' queues.
     let journaling = Journaling::start(settings.state_dir.as_deref(), boot_seed);
     let journal = journaling.notes();
-    let launch = Launch { config, arena, listeners, spread, boot_seed, journal };
+    let (outboxes, prepared) = mirror::prepare(settings, boot_seed)?;
+    let status = prepared.as_ref().map(Prepared::status);
+    let launch =
+        Launch { config, arena, listeners, spread, boot_seed, journal, outboxes, mirror: status };
     let fleet = Fleet::start(launch).map_err(|error| format!("shard threads: {error}"))?;
+    let mirror = prepared.map(|prepared| prepared.start(fleet.orders())).transpose();
+    let mirror = mirror.map_err(|error| format!("the Redis mirror: {error}"))?;
     watch_signals(&fleet).map_err(|error| format!("signals: {error}"))?;
     fleet.tell_pool(pool::Input::Configure(settings.engines.clone()));
     for address in &listening {
@@ -92,7 +104,8 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     }
     let _ = sd_notify::notify(false, &[NotifyState::Ready]);
     let reload = Reload::new(boot);
-    Ok(Running { fleet, journaling, errands: Errands::default(), reload, listening })
+    let errands = Errands::default();
+    Ok(Running { fleet, journaling, errands, mirror, reload, listening })
 }
 
 /// Sockets that listen.
@@ -223,6 +236,7 @@ impl Running {
             }
             if time::now() >= drain_until {
                 tracing::warn!("not drained in {} s: ending", DRAIN_MAX.as_secs());
+                // Its leases end by themselves.
                 return ExitCode::from(u8::from(!clean));
             }
             if self.fleet.oldest_tick_age(time::now()) < TICK_AGE_MAX {
@@ -231,6 +245,10 @@ impl Running {
         }
         self.fleet.join();
         self.journaling.close();
+        let told = self.mirror.take().is_none_or(|mirror| mirror.stop(LAST_WORDS_MAX));
+        if !told {
+            tracing::warn!("Redis was not told the end: its records of this node expire");
+        }
         tracing::info!("ended");
         if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

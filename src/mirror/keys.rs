@@ -122,6 +122,11 @@ impl Keys {
         self.global(&format!("engine:{engine}:load"))
     }
 
+    /// Where `ringcast doctor` tries whether it may publish; no stream has this name.
+    pub fn doctor_channel(&self) -> String {
+        self.global("events:doctor")
+    }
+
     /// The stream of a channel's name, either form.
     pub fn stream_of_channel(&self, channel: &str) -> Option<Infohash> {
         let rest = channel.strip_prefix(&self.prefix)?.strip_prefix(':')?;

@@ -15,15 +15,24 @@
 //! - No lock is shared with a shard but the one of its inbox, which it only ever tries.
 
 pub mod book;
+mod driver;
 pub mod events;
 pub mod journal;
 pub mod keys;
 pub mod lease;
+pub mod link;
+mod listen;
+pub mod look;
 pub mod outbox;
+pub mod place;
+mod questions;
 pub mod records;
 pub mod settings;
 pub mod status;
+mod sweep;
+mod thread;
 pub mod wire;
+mod writing;
 
 pub use self::book::LeaseView;
 pub use self::book::Order;
@@ -34,3 +43,7 @@ pub use self::settings::Settings;
 pub use self::settings::worker_id;
 pub use self::status::State;
 pub use self::status::Status;
+pub use self::thread::Mirror;
+pub use self::thread::Prepared;
+pub use self::thread::Shards;
+pub use self::thread::prepare;

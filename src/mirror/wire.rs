@@ -219,6 +219,9 @@ impl Writer<'_> {
     fn over(&self, out: &mut Vec<Cmd>, over: &StreamOver) {
         self.facts(out, &over.facts, Some(over));
         let id = &over.facts.infohash;
+        // How it ended can be read for as long as who watched it.
+        let ttl = METADATA_TTL.min(self.settings.client_ttl);
+        out.push(expire(&self.keys.metadata(id), ttl));
         out.push(unlink(&self.keys.stopping(id)));
         out.push(unlink(&self.keys.activity(id)));
     }

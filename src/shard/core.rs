@@ -30,6 +30,7 @@ use crate::shard::lost::Estate;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
 use crate::shard::message::Watching;
+use crate::shard::mirror::Teller;
 use crate::shard::seats::Seat;
 use crate::shard::seats::Ticket;
 use crate::shard::source::Source;
@@ -133,6 +134,8 @@ pub(crate) struct Core {
     pub(crate) round: Round,
     pub(crate) due_sources: Vec<u64>,
     pub(crate) stats: Stats,
+    /// Only with Redis.
+    pub(crate) teller: Option<Teller>,
     pub(crate) draining: bool,
     /// Connections that are no viewers (yet): their head is read, or a page is written.
     pub(crate) conversations: Slab<Conversation>,
@@ -203,7 +206,8 @@ impl Core {
     fn new(parts: Parts, handle: Weak<Cell>) -> Self {
         let Parts { shared, estate, egress } = parts;
         let config = &shared.config;
-        let Estate { mail, live, pool, directory, stats, tokens, viewers, serials, .. } = estate;
+        let Estate { mail, outbox, live, pool, directory, stats, .. } = estate;
+        let (tokens, viewers, serials) = (estate.tokens, estate.viewers, estate.serials);
         Self {
             me: mail.me(),
             now: time::now(),
@@ -234,6 +238,7 @@ impl Core {
             round: Round::default(),
             due_sources: Vec::new(),
             stats,
+            teller: outbox.map(|outbox| Teller::new(outbox, config.heartbeat)),
             draining: false,
             conversations: Slab::new(),
             drain_until: Instant::NEVER,
@@ -297,6 +302,7 @@ impl Core {
             self.stats.submit_errors += 1;
             tracing::warn!("egress submit failed: {error}");
         }
+        self.tell_mirror();
         let left = self.mail.flush();
         let ended = time::now();
         self.turned = (began, ended);
@@ -365,6 +371,7 @@ impl Core {
         let mut next = Instant::NEVER;
         let mut consider = |at: Option<Instant>| next = next.min(at.unwrap_or(Instant::NEVER));
         consider(Some(self.drain_until));
+        consider(self.mirror_deadline());
         consider(self.resolver.poll_timeout());
         consider(self.pool.as_ref().and_then(Pool::poll_timeout));
         consider(Some(self.agenda.next_sweep()));
@@ -425,6 +432,7 @@ impl Core {
             Message::Panic => panic!("a shard was asked to panic"),
             Message::Reload(live) => self.on_reload(live),
             Message::Journaled { entry } => self.on_journaled(entry),
+            Message::Mirror(order) => self.on_mirror(order),
             Message::Drain => self.drain(),
         }
     }

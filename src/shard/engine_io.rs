@@ -51,6 +51,7 @@ pub(crate) struct Address {
     pub(crate) engine: EngineId,
     pub(crate) socket: SocketAddr,
     pub(crate) host: Arc<str>,
+    pub(crate) forwarded: bool,
 }
 
 /// Why a request came to nothing.
@@ -452,7 +453,8 @@ pub(crate) async fn orchestrator(
     deadline: Instant,
 ) {
     let host = crate::engine::spec::host_header(&url.host, url.port);
-    let address = Address { engine: EngineId(u32::MAX), socket, host: host.into() };
+    let address =
+        Address { engine: EngineId(u32::MAX), socket, host: host.into(), forwarded: false };
     let result =
         exchange(&address, &url.path, deadline, crate::engine::orchestrator::LIST_BYTES_MAX).await;
     let result = match result {

@@ -171,6 +171,9 @@ pub(crate) enum Message {
     #[cfg(debug_assertions)]
     Panic,
     Reload(Arc<Live>),
+    /// What the mirror wants.
+    Mirror(crate::mirror::Order),
+
     Drain,
 }
 

@@ -24,6 +24,7 @@ mod live;
 mod lost;
 pub mod mailbox;
 mod message;
+mod mirror;
 mod orders;
 mod pool_desk;
 mod seats;

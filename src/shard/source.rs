@@ -72,6 +72,7 @@ pub(crate) struct Source {
     /// What the address that wanted it first pays until it gives bytes, or ends.
     pub(crate) start: Option<Ticket>,
     pub(crate) ended: bool,
+    pub(crate) told: crate::shard::mirror::Told,
     pub(crate) started_wall: Wall,
     pub(crate) tend_at: Instant,
 }
@@ -151,6 +152,7 @@ impl Core {
             held: Vec::new(),
             start: subscribe.start.ticket.take(),
             ended: false,
+            told: crate::shard::mirror::Told::default(),
             started_wall: Wall::now(),
             tend_at: self.now + TEND_EVERY,
         };
@@ -288,7 +290,7 @@ impl Core {
                 self.journal_over(serial, generation, engine);
                 self.stats.session_over(outcome);
             }
-            Output::State { .. } => {}
+            Output::State { .. } => self.mirror_stream(serial),
             Output::WaitAnswer(answer) => {
                 source.channel.update(|facts| facts.wait_answer = Some(answer));
             }
@@ -331,9 +333,15 @@ impl Core {
             }
             Output::FailLog { engine_name, after, answer, reason } => {
                 self.stats.starts_failed += 1;
+                self.note_error(serial, &reason);
                 self.log_failure_of(serial, engine_name.as_deref(), after, answer, &reason);
             }
-            Output::Failover { reason, .. } => self.stats.failover(reason),
+            Output::Failover { from, reason } => {
+                self.stats.failover(reason);
+                let from = self.sources[&serial].engines.get(&from);
+                let from = from.map(|address| address.host.to_string()).unwrap_or_default();
+                self.mirror_failover(serial, from, reason);
+            }
             Output::EngineTakenOver { engine } => self.log_takeover(serial, engine),
             Output::Frozen(frozen) => self.log_frozen(serial, frozen),
             Output::LetGo => self.let_go(serial),
@@ -440,6 +448,7 @@ impl Core {
 
     /// Nobody finds this stream any more; those who came while it was ending start the next one.
     fn let_go(&mut self, serial: u64) {
+        self.mirror_over(serial);
         let source = self.sources.get_mut(&serial).expect("fed");
         let keys = std::mem::take(&mut source.keys);
         let held = std::mem::take(&mut source.held);

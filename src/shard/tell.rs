@@ -8,7 +8,6 @@ use crate::admin::lines::StreamFailed;
 use crate::admin::lines::StreamStart;
 use crate::admin::records::EngineRecord;
 use crate::admin::records::EngineState;
-use crate::admin::records::LeaseRecord;
 use crate::admin::records::OfflineRecord;
 use crate::admin::records::StreamRecord;
 use crate::admin::records::ViewerRecord;
@@ -131,7 +130,7 @@ impl Core {
             discontinuities: source.ingest.scanner().counters().discontinuities,
             peers: session.stat().map(|stat| u64::from(stat.peers)),
             speed_down_kbps: session.stat().map(|stat| stat.speed_down_kbps),
-            lease: LeaseRecord { owner: None, epoch: 0 },
+            lease: source.told.record(),
         }
     }
 

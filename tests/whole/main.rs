@@ -23,6 +23,7 @@ mod offline;
 mod paths;
 mod players;
 mod process;
+mod redis;
 mod reload;
 mod sharing;
 mod slow;

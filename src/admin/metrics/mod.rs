@@ -77,6 +77,7 @@ pub struct MetricsSnapshot {
     pub failovers: Vec<(&'static str, u64)>,
     pub ts_sync_losses: u64,
     pub redis_up: bool,
+    pub redis_lag_ms: u64,
     pub redis_dropped: u64,
     pub journal_missed: u64,
     /// One for each shard, in order.
@@ -128,6 +129,11 @@ fn general(page: &mut Page, snapshot: &MetricsSnapshot) {
         "redis_up",
         "1 when the Redis mirror answers, 0 when it does not or is off.",
         one(f64::from(u8::from(snapshot.redis_up))),
+    );
+    page.gauge(
+        "redis_lag_seconds",
+        "How long the oldest record of the Redis mirror has been waiting to be written.",
+        one(snapshot.redis_lag_ms as f64 / 1e3),
     );
     page.counter(
         "redis_dropped_total",

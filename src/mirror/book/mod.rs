@@ -270,6 +270,10 @@ impl Book {
         let gate = |infohash: &Infohash| streams.get(infohash).map_or(Gate::Write, Entry::gate);
         let batch = self.table.take(BATCH_ENTRIES_MAX, BATCH_CHUNK_BYTES_MAX, gate);
         let mut page = Page { batch, ..Page::default() };
+        // The viewer for whom a stream starts is told before the stream is.
+        for event in page.batch.events.iter_mut().filter(|event| event.content_id.is_none()) {
+            event.content_id = streams.get(&event.infohash).and_then(|entry| entry.content_id);
+        }
         for infohash in page.batch.streams.keys() {
             let entry = streams.get(infohash);
             let viewers = entry.map_or(0, |entry| entry.viewers.len());
@@ -311,6 +315,12 @@ impl Book {
     /// After `Close`: everything is said that was to be said.
     pub fn is_done(&self) -> bool {
         self.closing && self.parting.is_empty() && self.table.is_empty() && !self.writing
+    }
+
+    /// Those that run here.
+    pub fn streams(&self) -> impl Iterator<Item = Infohash> + '_ {
+        let running = self.streams.iter().filter(|(_, entry)| entry.lease.is_some());
+        running.map(|(infohash, _)| *infohash)
     }
 
     /// The streams of this process that are not another program's, for the sweep.
@@ -594,3 +604,6 @@ impl Book {
 const fn shard_of(id: ViewerId) -> usize {
     (id.0 >> 56) as usize
 }
+
+#[cfg(test)]
+mod tests;

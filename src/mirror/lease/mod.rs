@@ -386,3 +386,6 @@ impl Lease {
         self.then(if owns { Next::Release } else { Next::Nothing }, now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,3 +25,6 @@ pub use self::table::StreamWrite;
 pub use self::table::StreamWrites;
 pub use self::table::Table;
 pub use self::table::ViewerWrite;
+
+#[cfg(test)]
+mod tests;

@@ -144,6 +144,11 @@ impl Ingest {
         &self.scanner
     }
 
+    /// Of this stream's present body, or of its last one.
+    pub(crate) fn last_read(&self) -> Instant {
+        self.last_read
+    }
+
     pub(crate) fn sync_losses(&self) -> u64 {
         self.sync.losses()
     }

@@ -16,6 +16,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
+use std::sync::PoisonError;
 
 pub(crate) struct Server {
     child: Child,
@@ -152,7 +153,8 @@ impl Server {
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.log.lines.lock().unwrap().clone()
+        // A test that fails while it looks at them wants to see them, too.
+        self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn lines_with(&self, parts: &[&str]) -> usize {
