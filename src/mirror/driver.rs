@@ -42,6 +42,9 @@ use tokio::task::JoinHandle;
 /// What comes within this of a wake-up is written together.
 const ROUND_MS_MIN: Duration = Duration::from_millis(20);
 
+/// While a page is being written, what is due may have to wait for it.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+
 /// How fresh Redis is must be known at every cold start.
 const PING_EVERY: Duration = Duration::from_secs(1);
 
@@ -58,10 +61,13 @@ const NEWS_MAX: usize = 1_024;
 const INTERESTS_MAX: usize = 4_096;
 
 /// The last words of a process: the leases, and that it is gone.
-const CLOSE_MAX: Duration = Duration::from_millis(1_500);
+const CLOSE_MAX: Duration = Duration::from_millis(1_200);
 
 /// A foreign writer's keys are named in the log this often at most.
 const FOREIGN_LINE_EVERY: Duration = Duration::from_secs(600);
+
+/// And what Redis refuses.
+const REFUSED_LINE_EVERY: Duration = Duration::from_secs(60);
 
 /// What tasks bring back.
 pub(super) enum News {
@@ -110,6 +116,7 @@ pub(super) struct Driver<'a> {
     heard_at: Instant,
     told_down: bool,
     foreign_line_at: Instant,
+    refused_line_at: Instant,
     sender: mpsc::Sender<(u64, News)>,
     news: mpsc::Receiver<(u64, News)>,
 }
@@ -139,7 +146,7 @@ impl<'a> Driver<'a> {
             connect_at: now,
             connecting: false,
             delay: RECONNECT_MIN,
-            prng: Prng::new(Wall::now().unix_ms()),
+            prng: Prng::new(settings.seed),
             ping_at: now,
             pinging: false,
             sweep_at: now + settings.cleanup,
@@ -147,6 +154,7 @@ impl<'a> Driver<'a> {
             heard_at: now,
             told_down: false,
             foreign_line_at: Instant::ZERO,
+            refused_line_at: Instant::ZERO,
             sender,
             news,
         }
@@ -189,7 +197,7 @@ impl<'a> Driver<'a> {
 
     async fn wait(&mut self) {
         let next = self.next_deadline();
-        let pause = next.since(time::now()).max(Duration::from_millis(1));
+        let pause = next.since(time::now()).max(PAUSE_MIN);
         let news = tokio::select! {
             biased;
             news = self.news.recv() => news,
@@ -300,7 +308,8 @@ impl<'a> Driver<'a> {
             return;
         };
         let asks = up.asks.clone();
-        let command = questions::command(&question, &self.keys, &self.settings.worker_id);
+        let me = &self.settings.worker_id;
+        let command = questions::command(&question, &self.keys, me, self.prng.next_u64());
         self.spawn(async move { News::Answered(question, questions::ask(asks, &command).await) });
     }
 
@@ -362,6 +371,7 @@ impl<'a> Driver<'a> {
     }
 
     fn on_written(&mut self, written: Written, now: Instant) {
+        let later = written.may_be_written_later();
         let Written { result, commands, bytes, stops, refused } = written;
         for (infohash, viewer) in stops {
             let command = Command::ClientStop { infohash, viewer };
@@ -371,10 +381,13 @@ impl<'a> Driver<'a> {
             Ok(()) => {
                 self.heard(now);
                 self.status.wrote(commands, bytes);
-                if let Some(error) = &refused {
+                if let Some(error) = &refused
+                    && now >= self.refused_line_at
+                {
+                    self.refused_line_at = now + REFUSED_LINE_EVERY;
                     tracing::warn!("Redis refuses what the mirror writes: {error}");
                 }
-                self.book.handle(book::Input::Written { ok: refused.is_none() }, now);
+                self.book.handle(book::Input::Written { ok: !later }, now);
             }
             Err(why) => {
                 self.book.handle(book::Input::Written { ok: false }, now);
