@@ -37,6 +37,7 @@ fn wire(settings: &Settings, url: &Secret, boot_seed: u64) -> mirror::Settings {
             AutoSwitch::Off => Some(false),
         },
         worker_id: mirror::worker_id(&node, std::process::id(), (boot_seed >> 32) as u32),
+        seed: boot_seed,
         node_url: settings.node_url.clone(),
         version: env!("CARGO_PKG_VERSION"),
         client_ttl: settings.client_ttl,

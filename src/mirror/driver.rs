@@ -42,6 +42,9 @@ use tokio::task::JoinHandle;
 /// What comes within this of a wake-up is written together.
 const ROUND_MS_MIN: Duration = Duration::from_millis(20);
 
+/// While a page is being written, what is due may have to wait for it.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+
 /// How fresh Redis is must be known at every cold start.
 const PING_EVERY: Duration = Duration::from_secs(1);
 
@@ -58,7 +61,7 @@ const NEWS_MAX: usize = 1_024;
 const INTERESTS_MAX: usize = 4_096;
 
 /// The last words of a process: the leases, and that it is gone.
-const CLOSE_MAX: Duration = Duration::from_millis(1_500);
+const CLOSE_MAX: Duration = Duration::from_millis(1_200);
 
 /// A foreign writer's keys are named in the log this often at most.
 const FOREIGN_LINE_EVERY: Duration = Duration::from_secs(600);
@@ -143,7 +146,7 @@ impl<'a> Driver<'a> {
             connect_at: now,
             connecting: false,
             delay: RECONNECT_MIN,
-            prng: Prng::new(Wall::now().unix_ms()),
+            prng: Prng::new(settings.seed),
             ping_at: now,
             pinging: false,
             sweep_at: now + settings.cleanup,
@@ -194,7 +197,7 @@ impl<'a> Driver<'a> {
 
     async fn wait(&mut self) {
         let next = self.next_deadline();
-        let pause = next.since(time::now()).max(Duration::from_millis(1));
+        let pause = next.since(time::now()).max(PAUSE_MIN);
         let news = tokio::select! {
             biased;
             news = self.news.recv() => news,
@@ -305,7 +308,8 @@ impl<'a> Driver<'a> {
             return;
         };
         let asks = up.asks.clone();
-        let command = questions::command(&question, &self.keys, &self.settings.worker_id);
+        let me = &self.settings.worker_id;
+        let command = questions::command(&question, &self.keys, me, self.prng.next_u64());
         self.spawn(async move { News::Answered(question, questions::ask(asks, &command).await) });
     }
 
@@ -367,6 +371,7 @@ impl<'a> Driver<'a> {
     }
 
     fn on_written(&mut self, written: Written, now: Instant) {
+        let later = written.may_be_written_later();
         let Written { result, commands, bytes, stops, refused } = written;
         for (infohash, viewer) in stops {
             let command = Command::ClientStop { infohash, viewer };
@@ -382,7 +387,7 @@ impl<'a> Driver<'a> {
                     self.refused_line_at = now + REFUSED_LINE_EVERY;
                     tracing::warn!("Redis refuses what the mirror writes: {error}");
                 }
-                self.book.handle(book::Input::Written { ok: refused.is_none() }, now);
+                self.book.handle(book::Input::Written { ok: !later }, now);
             }
             Err(why) => {
                 self.book.handle(book::Input::Written { ok: false }, now);

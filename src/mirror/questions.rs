@@ -15,15 +15,23 @@ use redis::Cmd;
 use redis::Value;
 use std::time::Duration;
 
-const ACQUIRE: &str = include_str!("scripts/acquire.lua");
-const REFRESH: &str = include_str!("scripts/refresh.lua");
-const RELEASE: &str = include_str!("scripts/release.lua");
-const READ: &str = include_str!("scripts/read.lua");
+/// Each verb after what they all begin with.
+macro_rules! script {
+    ($verb:literal) => {
+        concat!(include_str!("scripts/state.lua"), include_str!($verb))
+    };
+}
+
+const ACQUIRE: &str = script!("scripts/acquire.lua");
+const REFRESH: &str = script!("scripts/refresh.lua");
+const RELEASE: &str = script!("scripts/release.lua");
+const READ: &str = script!("scripts/read.lua");
 
 /// A day: longer than any stream is without an owner and still remembered.
 const EPOCH_TTL: Duration = Duration::from_secs(86_400);
 
-pub(super) fn command(question: &Question, keys: &Keys, me: &str) -> Cmd {
+/// `random`: see [`crate::mirror::lease::Ask::start`].
+pub(super) fn command(question: &Question, keys: &Keys, me: &str, random: u64) -> Cmd {
     let script = match question.ask.verb {
         Verb::Acquire { .. } => ACQUIRE,
         Verb::Refresh { .. } => REFRESH,
@@ -36,7 +44,8 @@ pub(super) fn command(question: &Question, keys: &Keys, me: &str) -> Cmd {
     let (lease_ms, epoch_ttl) = (LEASE.as_millis() as u64, EPOCH_TTL.as_secs());
     match question.ask.verb {
         Verb::Acquire { known } => {
-            eval.arg(known).arg(lease_ms).arg(epoch_ttl).arg(Wall::now().unix_ms());
+            let start = question.ask.start(Wall::now().unix_ms(), random);
+            eval.arg(known).arg(lease_ms).arg(epoch_ttl).arg(start);
         }
         Verb::Refresh { epoch } => {
             eval.arg(epoch).arg(lease_ms).arg(epoch_ttl);

@@ -13,6 +13,8 @@ pub struct Settings {
     /// `<node id or hostname>:<pid>:<8 hex digits of this boot>`: a container that comes back
     /// must not look like its dead predecessor.
     pub worker_id: String,
+    /// Random bits of this boot.
+    pub seed: u64,
     /// `RINGCAST_NODE_URL`
     pub node_url: Option<String>,
     pub version: &'static str,

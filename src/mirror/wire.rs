@@ -55,14 +55,16 @@ impl Writer<'_> {
         for chunk in &page.batch.chunks {
             push(&mut groups, self.chunk(chunk));
         }
+        let mut messages = Vec::new();
         for event in &page.batch.events {
             let message = event.message(self.now);
             for channel in self.keys.channels(&event.infohash) {
                 let mut publish = redis::cmd("PUBLISH");
                 publish.arg(channel).arg(&message);
-                push(&mut groups, vec![publish]);
+                messages.push(publish);
             }
         }
+        push(&mut groups, messages);
         if let Some(node) = &page.node {
             groups.extend(self.node(node));
         }
@@ -231,10 +233,11 @@ impl Writer<'_> {
         let id = &chunk.infohash;
         let metadata = self.keys.metadata(id);
         let mut first = redis::cmd("HSET");
-        first.arg(metadata).arg("snapshot_first").arg(chunk.first);
+        first.arg(&metadata).arg("snapshot_first").arg(chunk.first);
         first.arg("snapshot_epoch").arg(chunk.epoch);
         vec![
             first,
+            expire(&metadata, METADATA_TTL),
             set(&self.keys.buffer_chunk(id, chunk.sequence), chunk.bytes.as_slice(), ttl),
             set(&self.keys.buffer_index(id), chunk.sequence, ttl),
         ]
@@ -365,5 +368,154 @@ impl<'a> Hash<'a> {
             out.push(remove);
         }
         out.push(expire(self.key, ttl));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mirror::outbox::Batch;
+    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
+
+    fn settings() -> Settings {
+        Settings {
+            url: String::new(),
+            prefix: "p".to_owned(),
+            hash_tags: None,
+            worker_id: "n:1:00000001".to_owned(),
+            seed: 0,
+            node_url: None,
+            version: "0",
+            client_ttl: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(10),
+            cleanup: Duration::from_secs(60),
+            buffer_ttl: Duration::from_secs(60),
+            snapshots: true,
+            chunk_bytes: 1_000,
+            snapshot_rate_bytes: 0,
+            snapshot_memory_bytes: 0,
+        }
+    }
+
+    fn words(command: &Cmd) -> Vec<String> {
+        command
+            .args_iter()
+            .map(|arg| match arg {
+                redis::Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                redis::Arg::Cursor => "0".to_owned(),
+                _ => panic!("an argument of a kind that is not used"),
+            })
+            .collect()
+    }
+
+    fn page() -> Page {
+        let at = Wall::from_unix_ms(1_700_000_000_050);
+        let infohash = Infohash::from_bytes([7; 20]);
+        let facts = StreamFacts {
+            infohash,
+            content_id: None,
+            state: "stopping",
+            state_changed_at: at,
+            started_at: at,
+            ready_at: None,
+            last_byte_at: Some(at),
+            engine: None,
+            is_live: true,
+            is_encrypted: false,
+            bitrate_bps: Some(8),
+            bytes_total: 9,
+            peers: None,
+            told_at: at,
+        };
+        let stats = ViewerStats {
+            id: ViewerId(1),
+            infohash,
+            last_active: at,
+            bytes_sent: 2_500,
+            behind_ms: 1_234,
+            updated_at: at,
+        };
+        let viewer = ViewerFacts {
+            stats,
+            address: None,
+            agent: "VLC 3".to_owned(),
+            name: None,
+            connected_at: at,
+            is_new: true,
+        };
+        let full = ViewerWrite::Full(Box::new(viewer), Rates { average: 1.5, current: 2.0 });
+        let writes = StreamWrites {
+            stream: Some(StreamWrite::Facts(Box::new(facts))),
+            viewers: vec![(ViewerId(1), full), (ViewerId(2), ViewerWrite::Gone)],
+        };
+        let chunk = Chunk { infohash, sequence: 4, first: 2, epoch: 3, bytes: vec![0x47; 188] };
+        let batch = Batch {
+            streams: BTreeMap::from([(infohash, writes)]),
+            events: Vec::new(),
+            chunks: vec![chunk],
+        };
+        let crowds = BTreeMap::from([(infohash, Crowd { viewers: 1, is_owner: true })]);
+        let loads = BTreeMap::from([("e1".to_owned(), 1)]);
+        let node = Some(NodeWrite { started_at: at, streams: 1, viewers: 1, loads });
+        Page { batch, crowds, node, stops: vec![(infohash, vec![ViewerId(1)])] }
+    }
+
+    fn commands(page: &Page) -> Vec<Vec<String>> {
+        let (keys, settings) = (Keys::new("p", false), settings());
+        let writer = Writer { keys: &keys, settings: &settings, now: Wall::from_unix_ms(0) };
+        let groups = writer.groups(page);
+        groups.iter().flat_map(|group| &group.commands).map(words).collect()
+    }
+
+    #[test]
+    fn every_key_has_an_end_but_two() {
+        let mut written = BTreeSet::new();
+        let mut ended = BTreeSet::new();
+        for words in commands(&page()) {
+            let key = words[1].clone();
+            match words[0].as_str() {
+                "SET" if words.contains(&"PX".to_owned()) => _ = ended.insert(key.clone()),
+                "PEXPIRE" => _ = ended.insert(key.clone()),
+                _ => {}
+            }
+            if matches!(words[0].as_str(), "SET" | "HSET" | "SADD") {
+                written.insert(key);
+            }
+        }
+        assert!(written.len() > 10, "{written:?}");
+        let endless: Vec<_> = written.difference(&ended).collect();
+        assert_eq!(endless, ["p:schema", "p:workers"]);
+    }
+
+    #[test]
+    fn values_are_those_of_the_schema() {
+        let all = commands(&page());
+        let client = "p:stream:0707070707070707070707070707070707070707:clients:0000000000000001";
+        let hash = all.iter().find(|words| words[0] == "HSET" && words[1] == client).unwrap();
+        let field = |name: &str| {
+            let at = hash.iter().position(|word| word == name).unwrap();
+            hash[at + 1].as_str()
+        };
+        assert_eq!(field("connected_at"), "1700000000.050");
+        assert_eq!((field("bytes_sent"), field("chunks_sent")), ("2500", "2"));
+        assert_eq!((field("avg_rate_KBps"), field("seconds_behind")), ("1.500", "1.234"));
+        assert_eq!((field("protocol"), field("user_agent")), ("TS", "VLC 3"));
+        assert!(!hash.contains(&"ip_address".to_owned()), "addresses are off");
+        let gone = |words: &&Vec<String>| words[0] == "SREM" && words[2] == "0000000000000002";
+        assert!(all.iter().any(|words| gone(&words)));
+        let stop = all.last().unwrap();
+        assert_eq!(stop[0], "MGET");
+        assert!(stop[1].ends_with(":client:0000000000000001:stop"));
+    }
+
+    #[test]
+    fn what_another_node_owns_is_not_written() {
+        let mut page = page();
+        page.crowds.values_mut().for_each(|crowd| crowd.is_owner = false);
+        page.batch.chunks.clear();
+        let all = commands(&page);
+        assert!(!all.iter().any(|words| words[1].ends_with(":metadata")));
+        assert!(all.iter().any(|words| words[0] == "SADD" && words[1].ends_with(":clients")));
     }
 }

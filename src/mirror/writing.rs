@@ -18,6 +18,15 @@ pub(super) struct Written {
     pub(super) refused: Option<String>,
 }
 
+impl Written {
+    /// Refused for want of something that may be there later, unlike a key of another type.
+    pub(super) fn may_be_written_later(&self) -> bool {
+        let codes = ["OOM", "MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "ERR"];
+        let refused = self.refused.as_deref().unwrap_or_default();
+        codes.iter().any(|code| refused.starts_with(code))
+    }
+}
+
 pub(super) async fn write(mut pipe: Pipe, groups: Vec<Group>) -> Written {
     let mut written =
         Written { result: Ok(()), commands: 0, bytes: 0, stops: Vec::new(), refused: None };

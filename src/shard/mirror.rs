@@ -36,6 +36,9 @@ const STREAMS_EVERY_MAX: Duration = Duration::from_secs(10);
 /// Viewers are refreshed a few at a time, so that no turn is long.
 const VIEWERS_EVERY: Duration = Duration::from_millis(250);
 
+/// How long a full telling waits for room: a round of the mirror.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
+
 /// Of a full telling in one turn.
 const TOLD_PER_TURN_MAX: usize = 512;
 
@@ -49,6 +52,8 @@ pub(crate) struct Teller {
     owed: f64,
     /// A full telling that is under way: its number, and the place that is told next.
     telling: Option<(u32, usize)>,
+    /// Not before then: the queue was full.
+    telling_at: Instant,
 }
 
 /// What a stream remembers for its own records.
@@ -83,20 +88,13 @@ impl Teller {
             cursor: 0,
             owed: 0.0,
             telling: None,
+            telling_at: Instant::ZERO,
         }
     }
 
-    pub(crate) const fn next_deadline(&self) -> Instant {
-        match self.telling {
-            Some(_) => Instant::ZERO,
-            None => {
-                if self.streams_at.as_micros() < self.viewers_at.as_micros() {
-                    self.streams_at
-                } else {
-                    self.viewers_at
-                }
-            }
-        }
+    pub(crate) fn next_deadline(&self) -> Instant {
+        let telling = self.telling.map_or(Instant::NEVER, |_| self.telling_at);
+        telling.min(self.streams_at).min(self.viewers_at)
     }
 }
 
@@ -105,7 +103,7 @@ impl Core {
     pub(crate) fn tell_mirror(&mut self) {
         let Some(mut teller) = self.teller.take() else { return };
         let now = self.now;
-        if teller.telling.is_some() {
+        if teller.telling.is_some() && now >= teller.telling_at {
             self.tell_all(&mut teller);
         }
         if now >= teller.streams_at {
@@ -152,7 +150,9 @@ impl Core {
         let Some((generation, mut place)) = teller.telling else { return };
         let serials: Vec<u64> = self.sources.keys().copied().collect();
         if teller.outbox.room() < serials.len() + 2 {
-            return; // The mirror empties it soon.
+            // The mirror empties it soon, unless it is being started again.
+            teller.telling_at = self.now + FULL_PAUSE;
+            return;
         }
         if place == 0 {
             for serial in serials {

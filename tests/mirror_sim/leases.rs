@@ -281,7 +281,8 @@ impl World {
     }
 
     fn answer(&mut self, node: usize, life: String, ask: Ask) {
-        let start = self.now.as_micros() / 1_000 + self.nodes[node].skew_ms;
+        let clock_ms = self.now.as_micros() / 1_000 + self.nodes[node].skew_ms;
+        let start = ask.start(clock_ms, self.prng.next_u64());
         let reply = self.redis.run(&life, ask.verb, start, self.now);
         self.trace(|| format!("{life} {:?}: {reply:?}", ask.verb));
         let copies = 1 + u64::from(self.chance(self.faults.reply_doubled));

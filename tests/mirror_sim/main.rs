@@ -8,6 +8,8 @@
 //! `SIM_SEED=n cargo test --test mirror_sim -- --nocapture` replays one seed with what happened;
 //! `SIM_SEEDS=n` sweeps that many.
 
+#![allow(clippy::print_stdout, reason = "a seed that is replayed tells what happened")]
+
 mod leases;
 mod pages;
 mod redis;

@@ -40,6 +40,7 @@ const BAD_STEPS: u64 = 900;
 const CALM_STEPS: u64 = 900;
 const SHARDS: usize = 2;
 const STREAMS: u64 = 4;
+const VIEWERS_MAX: usize = 16;
 const ME: &str = "here:1:00000001";
 
 /// A viewer's record ends by itself, unless it is refreshed.
@@ -70,6 +71,7 @@ struct World {
     counts: BTreeMap<Infohash, usize>,
     link_up: bool,
     page: Option<Page>,
+    stalled_until: Instant,
     now: Instant,
     steps: u64,
     is_calm: bool,
@@ -80,9 +82,9 @@ struct World {
 pub(crate) fn run(seed: u64, is_traced: bool) -> Seen {
     let mut prng = Prng::new(seed ^ 0xB00C);
     let bad = std::array::from_fn(|_| if prng.chance(500) { 0 } else { 1 + prng.below(30) });
-    // So small that it overflows now and then.
-    let entries_max = 8 + prng.below(200) as usize;
-    let records_max = 16 + prng.below(100) as usize;
+    // Room for all that there is at once, and so little more that it overflows now and then.
+    let entries_max = SHARDS * VIEWERS_MAX + STREAMS as usize + prng.below(60) as usize;
+    let records_max = VIEWERS_MAX + STREAMS as usize + 2 + prng.below(20) as usize;
     let shard = |_| {
         let (outbox, inbound) = queue(records_max, std::sync::Arc::new(Quiet));
         (Shard::default(), outbox, inbound)
@@ -97,6 +99,7 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Seen {
         counts: BTreeMap::new(),
         link_up: false,
         page: None,
+        stalled_until: Instant::ZERO,
         now: Instant::from_micros(1_000_000_000),
         steps: 0,
         is_calm: false,
@@ -136,6 +139,9 @@ impl World {
         self.tell_all();
         for at in 0..SHARDS {
             if self.bad(0) {
+                self.stalled_until = self.now + Duration::from_millis(self.prng.below(5_000));
+            }
+            if self.now < self.stalled_until {
                 continue; // The mirror's thread does not get to it.
             }
             while let Some(record) = self.shards[at].2.pop() {
@@ -161,7 +167,8 @@ impl World {
             }
         }
         let at = self.prng.below(SHARDS as u64) as usize;
-        if self.prng.chance(400) && self.shards[owner].0.streams.contains(&n) {
+        let has_room = self.shards[at].0.viewers.len() < VIEWERS_MAX;
+        if has_room && self.prng.chance(400) && self.shards[owner].0.streams.contains(&n) {
             self.next_viewer += 1;
             let id = ViewerId((at as u64) << 56 | self.next_viewer);
             self.shards[at].0.viewers.insert(id, n);
@@ -265,10 +272,6 @@ impl World {
             let shard = &self.shards[at].0;
             let (streams, viewers) = (shard.streams.clone(), shard.viewers.clone());
             if self.shards[at].1.room() <= streams.len() + viewers.len() {
-                if self.is_calm && streams.len() + viewers.len() >= 16 {
-                    // More than the queue holds: the product tells it in parts.
-                    self.shards[at].0.viewers.pop_first();
-                }
                 continue;
             }
             for n in streams {
@@ -317,7 +320,7 @@ impl World {
             return self.book.handle(Input::Lost { question }, self.now);
         }
         let redis = self.leases.entry(question.infohash).or_default();
-        let start = self.now.as_micros() / 1_000;
+        let start = question.ask.start(self.now.as_micros() / 1_000, self.next_viewer << 8);
         let reply = redis.run(ME, question.ask.verb, start, self.now);
         self.book.handle(Input::Answered { question, reply }, self.now);
     }

@@ -35,7 +35,7 @@ impl Redis {
     }
 
     fn held(&self, now: Instant) -> Reply {
-        let (by, until) = self.owner.clone().unwrap();
+        let (by, until) = self.owner.clone().expect("asked for after it was seen");
         Reply::Held { by, epoch: self.epoch, ttl: until.since(now + self.leap) }
     }
 
@@ -50,7 +50,7 @@ impl Redis {
         Reply::Owned { epoch }
     }
 
-    /// `start`: the asking node's clock, for a counter that is not there.
+    /// `start`: where the asking node begins when the counter is not there.
     pub(crate) fn run(&mut self, me: &str, verb: Verb, start: u64, now: Instant) -> Reply {
         let owner = self.owner(now).map(str::to_owned);
         let is_mine = owner.as_deref() == Some(me);

@@ -187,8 +187,17 @@ impl Book {
             | Standing::Held { .. }
             | Standing::Released => {}
         }
-        if gate_of(standing) == Gate::Drop {
-            self.table.forget(&infohash);
+        match gate_of(standing) {
+            Gate::Drop => {
+                self.table.forget(&infohash);
+                self.streams.entry(infohash).or_default().was_foreign = true;
+            }
+            Gate::Write => {
+                // What was not written while it was another program's is told again.
+                let entry = self.streams.entry(infohash).or_default();
+                self.resync_wanted |= std::mem::take(&mut entry.was_foreign);
+            }
+            Gate::Later => {}
         }
         let order = Order::Lease { infohash, view };
         self.outputs.push_back(Output::Order { shard, order });

@@ -13,32 +13,30 @@
 //!   it does not tell any more is taken off.
 
 mod leases;
+mod messages;
 mod stream;
+mod telling;
 
 use self::leases::Parting;
 pub use self::leases::Question;
+pub use self::messages::Crowd;
+pub use self::messages::Input;
+pub use self::messages::LeaseView;
+pub use self::messages::NodeWrite;
+pub use self::messages::Order;
+pub use self::messages::Output;
+pub use self::messages::Page;
+pub use self::messages::StandingName;
 use self::stream::Entry;
-use self::stream::Seen;
 use crate::base::ids::Infohash;
 use crate::base::ids::ViewerId;
 use crate::base::time::Instant;
 use crate::base::time::Wall;
 use crate::mirror::events::Command;
-use crate::mirror::events::Event;
-use crate::mirror::events::What;
 use crate::mirror::lease;
 use crate::mirror::lease::Standing;
-use crate::mirror::outbox::Batch;
 use crate::mirror::outbox::Gate;
-use crate::mirror::outbox::StreamWrite;
 use crate::mirror::outbox::Table;
-use crate::mirror::outbox::ViewerWrite;
-use crate::mirror::records::Record;
-use crate::mirror::records::StreamFacts;
-use crate::mirror::records::StreamOver;
-use crate::mirror::records::ViewerFacts;
-use crate::mirror::records::ViewerGone;
-use crate::mirror::records::ViewerStats;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -62,116 +60,6 @@ const BATCH_CHUNK_BYTES_MAX: usize = 1 << 20;
 
 /// Streams whose last epoch is remembered when they are over.
 const KNOWN_EPOCHS_MAX: usize = 4_096;
-
-#[derive(Clone, PartialEq, Debug)]
-pub enum Input {
-    Told {
-        shard: usize,
-        record: Record,
-    },
-    /// A queue of a shard was too small for a moment.
-    Overflow,
-    LinkUp,
-    LinkDown,
-    Answered {
-        question: Question,
-        reply: lease::Reply,
-    },
-    Lost {
-        question: Question,
-    },
-    /// The last batch: every command of it was carried out, or not.
-    Written {
-        ok: bool,
-    },
-    Command(Command),
-    /// The process ends: every lease goes back.
-    Close,
-}
-
-#[derive(Clone, PartialEq, Debug)]
-pub enum Output {
-    Ask(Question),
-    /// To one shard, or to all of them.
-    Order {
-        shard: Option<usize>,
-        order: Order,
-    },
-    Subscribe(Infohash),
-    Unsubscribe(Infohash),
-    /// Its keys are another program's: one line for the operator.
-    Foreign {
-        infohash: Infohash,
-        by: String,
-    },
-}
-
-/// What the mirror asks of a shard.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Order {
-    /// Tell everything, then `Synced` with this number.
-    TellAll {
-        generation: u32,
-    },
-    /// By somebody who said so in Redis.
-    StopViewer {
-        infohash: Infohash,
-        viewer: ViewerId,
-    },
-    StopStream {
-        infohash: Infohash,
-    },
-    /// What is known of a stream's ownership.
-    Lease {
-        infohash: Infohash,
-        view: LeaseView,
-    },
-}
-
-/// For people and for the shard that hosts the stream.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LeaseView {
-    pub owner: Option<String>,
-    pub epoch: u64,
-    pub standing: StandingName,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum StandingName {
-    #[default]
-    Unowned,
-    Owned,
-    Unknown,
-    Held,
-    Foreign,
-}
-
-/// What a batch says of this process.
-#[derive(Clone, PartialEq, Debug)]
-pub struct NodeWrite {
-    pub started_at: Wall,
-    pub streams: usize,
-    pub viewers: usize,
-    /// Playback sessions by engine; 0 = no longer any.
-    pub loads: BTreeMap<String, u32>,
-}
-
-/// A batch with what the book adds to the table's part of it.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Page {
-    pub batch: Batch,
-    /// Of the streams in the batch: viewers of this worker, and whether the stream is ours.
-    pub crowds: BTreeMap<Infohash, Crowd>,
-    pub node: Option<NodeWrite>,
-    /// Viewers whose stop keys are to be looked for.
-    pub stops: Vec<(Infohash, Vec<ViewerId>)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Crowd {
-    pub viewers: usize,
-    pub is_owner: bool,
-}
 
 pub struct Book {
     me: String,
@@ -229,6 +117,9 @@ impl Book {
             Input::LinkUp => self.on_link(true, now),
             Input::LinkDown => self.on_link(false, now),
             Input::Answered { question, reply } => {
+                // Our lease is gone without a trace: so is everything else.
+                let owned = self.standing(&question.infohash).map_or(0, Standing::epoch);
+                self.resync_wanted |= owned > 0 && reply == lease::Reply::Free { epoch: 0 };
                 let input = lease::Input::Answered { number: question.ask.number, reply };
                 self.feed_lease(question.infohash, question.lease, input, now);
             }
@@ -367,181 +258,6 @@ impl Book {
             stops.extend(ids.chunks(STOP_KEYS_MAX).map(|ids| (*infohash, ids.to_vec())));
         }
         stops
-    }
-}
-
-/// What shards tell.
-impl Book {
-    fn on_record(&mut self, shard: usize, record: Record, now: Instant) {
-        match record {
-            Record::Stream(facts) => self.on_stream(shard, facts, now),
-            Record::StreamOver(over) => self.on_over(*over, now),
-            Record::Failover { infohash, from, reason } => {
-                if let Some(entry) = self.streams.get_mut(&infohash) {
-                    entry.failover = Some((from, reason));
-                }
-            }
-            Record::Viewer(facts) => self.on_viewer(facts, now),
-            Record::ViewerStats(stats) => self.on_stats(stats, now),
-            Record::ViewerGone(gone) => self.on_gone(&gone, now),
-            Record::Synced { generation } => self.on_synced(shard, generation, now),
-        }
-    }
-
-    fn on_stream(&mut self, shard: usize, facts: Box<StreamFacts>, now: Instant) {
-        let infohash = facts.infohash;
-        let at = facts.told_at;
-        let entry = self.streams.entry(infohash).or_default();
-        entry.shard = Some(shard);
-        if entry.lease.is_none() {
-            self.open_lease(infohash, now);
-            self.outputs.push_back(Output::Subscribe(infohash));
-        }
-        let entry = self.streams.get_mut(&infohash).expect("made above");
-        entry.generation = self.generation;
-        entry.content_id = facts.content_id;
-        let engine = facts.engine.as_ref().map(|engine| engine.id.clone());
-        let mut events = Vec::new();
-        if facts.ready_at.is_some() && !std::mem::replace(&mut entry.started, true) {
-            events.push(What::StreamStarted);
-        }
-        if let (Some(to), Some((from, reason))) =
-            (&engine, entry.failover.take_if(|_| engine.is_some()))
-        {
-            events.push(What::StreamFailover { from, to: to.clone(), reason });
-        }
-        if entry.engine != engine {
-            entry.engine = engine;
-            // Nodes that share engines spread over them: soon, not at the next heartbeat.
-            self.node_at = now;
-        }
-        self.table.put_stream(infohash, StreamWrite::Facts(facts), now);
-        for what in events {
-            self.publish(infohash, what, Some(at));
-        }
-    }
-
-    fn on_over(&mut self, over: StreamOver, now: Instant) {
-        let infohash = over.facts.infohash;
-        let at = over.facts.told_at;
-        let Some(entry) = self.streams.get_mut(&infohash) else { return };
-        if entry.lease.is_none() {
-            return;
-        }
-        let reason = over.reason;
-        if entry.engine.take().is_some() {
-            self.node_at = now;
-        }
-        self.publish(infohash, What::StreamStopped { reason }, Some(at));
-        match self.streams[&infohash].gate() {
-            Gate::Write if self.streams[&infohash].is_owner() => {
-                self.table.put_stream(infohash, StreamWrite::Over(Box::new(over)), now);
-            }
-            Gate::Write => {}
-            Gate::Later | Gate::Drop => self.table.forget(&infohash),
-        }
-        self.part(infohash, now);
-        self.outputs.push_back(Output::Unsubscribe(infohash));
-        self.drop_if_empty(&infohash);
-    }
-
-    fn on_viewer(&mut self, facts: Box<ViewerFacts>, now: Instant) {
-        let stats = facts.stats;
-        let generation = self.generation;
-        let entry = self.streams.entry(stats.infohash).or_default();
-        let connected_at = facts.connected_at;
-        let known = entry.viewers.contains_key(&stats.id);
-        let new = || Seen::new(connected_at, &stats, generation);
-        let seen = entry.viewers.entry(stats.id).or_insert_with(new);
-        seen.generation = generation;
-        let rates = seen.note(&stats);
-        let event = (facts.is_new && !known)
-            .then(|| What::ClientConnected { id: stats.id, agent: facts.agent.clone() });
-        let write = ViewerWrite::Full(facts, rates);
-        self.table.put_viewer(stats.id, stats.infohash, write, now);
-        if let Some(what) = event {
-            self.publish(stats.infohash, what, Some(connected_at));
-        }
-    }
-
-    fn on_stats(&mut self, stats: ViewerStats, now: Instant) {
-        let entry = self.streams.get_mut(&stats.infohash);
-        let Some(seen) = entry.and_then(|entry| entry.viewers.get_mut(&stats.id)) else {
-            // Its join was lost on the way: it comes with the next full telling.
-            self.resync_wanted = true;
-            return;
-        };
-        let write = ViewerWrite::Stats(stats, seen.note(&stats));
-        self.table.put_viewer(stats.id, stats.infohash, write, now);
-    }
-
-    fn on_gone(&mut self, gone: &ViewerGone, now: Instant) {
-        let Some(entry) = self.streams.get_mut(&gone.infohash) else { return };
-        if entry.viewers.remove(&gone.id).is_none() {
-            return;
-        }
-        let remaining = entry.viewers.len();
-        self.table.put_viewer(gone.id, gone.infohash, ViewerWrite::Gone, now);
-        let what = What::ClientDisconnected {
-            id: gone.id,
-            agent: gone.agent.clone(),
-            remaining,
-            reason: gone.reason,
-            bytes_sent: gone.bytes_sent,
-            seconds: gone.seconds,
-        };
-        self.publish(gone.infohash, what, Some(gone.at));
-        self.drop_if_empty(&gone.infohash);
-    }
-
-    /// What the shard did not tell again is not there any more.
-    fn on_synced(&mut self, shard: usize, generation: u32, now: Instant) {
-        if generation != self.generation || self.to_sync & (1 << shard) == 0 {
-            return;
-        }
-        self.to_sync &= !(1 << shard);
-        let mut gone = Vec::new();
-        let mut over = Vec::new();
-        for (infohash, entry) in &self.streams {
-            let old = entry
-                .viewers
-                .iter()
-                .filter(|(id, seen)| shard_of(**id) == shard && seen.generation != generation);
-            gone.extend(old.map(|(id, _)| (*infohash, *id)));
-            if entry.shard == Some(shard) && entry.lease.is_some() && entry.generation != generation
-            {
-                over.push(*infohash);
-            }
-        }
-        for (infohash, id) in gone {
-            if let Some(entry) = self.streams.get_mut(&infohash) {
-                entry.viewers.remove(&id);
-            }
-            self.table.put_viewer(id, infohash, ViewerWrite::Gone, now);
-            self.drop_if_empty(&infohash);
-        }
-        for infohash in over {
-            self.table.forget_stream(&infohash);
-            self.part(infohash, now);
-            self.outputs.push_back(Output::Unsubscribe(infohash));
-            self.drop_if_empty(&infohash);
-        }
-    }
-
-    fn publish(&mut self, infohash: Infohash, what: What, at: Option<Wall>) {
-        // Who listens now hears of now; nobody wants the events of an outage.
-        if !self.link_up {
-            return;
-        }
-        let content_id = self.streams.get(&infohash).and_then(|entry| entry.content_id);
-        let worker = self.me.clone();
-        self.table.put_event(Event { infohash, content_id, worker, at, what });
-    }
-
-    fn drop_if_empty(&mut self, infohash: &Infohash) {
-        if self.streams.get(infohash).is_some_and(Entry::is_empty) {
-            self.streams.remove(infohash);
-        }
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) struct Entry {
     /// The generation of the last facts.
     pub(super) generation: u32,
     pub(super) started: bool,
+    pub(super) was_foreign: bool,
     pub(super) failover: Option<(String, &'static str)>,
     /// While the stream runs here.
     pub(super) lease: Option<Held>,

@@ -1,9 +1,18 @@
 //! The book with records and replies given by hand.
 
 use super::*;
+use crate::mirror::events::What;
 use crate::mirror::lease::Reply;
 use crate::mirror::lease::Verb;
+use crate::mirror::outbox::StreamWrite;
+use crate::mirror::outbox::ViewerWrite;
 use crate::mirror::records::EngineFacts;
+use crate::mirror::records::Record;
+use crate::mirror::records::StreamFacts;
+use crate::mirror::records::StreamOver;
+use crate::mirror::records::ViewerFacts;
+use crate::mirror::records::ViewerGone;
+use crate::mirror::records::ViewerStats;
 
 const ME: &str = "here:1:00000001";
 const THERE: &str = "there:1:00000002";
@@ -193,6 +202,50 @@ fn a_foreign_writers_keys_are_not_touched() {
     case.ms = 1_000;
     assert!(case.write(true).batch.is_empty());
     assert!(case.book.streams.is_empty() && case.questions.is_empty());
+}
+
+#[test]
+fn who_lingers_on_a_foreign_stream_leaves_without_a_trace() {
+    for reply in [Some(Reply::Foreign { by: "orchestrator".to_owned() }), None] {
+        let mut case = Case::up();
+        case.stream(0, 7);
+        case.tell(1, viewer(1, 1, 7));
+        if let Some(reply) = reply {
+            case.reply(reply);
+        }
+        case.tell(0, over(7));
+        case.tell(1, gone(1, 1, 7));
+        assert!(case.write(true).batch.is_empty());
+        assert!(case.book.streams.is_empty() && case.book.table.is_empty());
+    }
+}
+
+#[test]
+fn a_stream_that_was_foreign_is_told_whole_when_it_is_ours() {
+    let mut case = Case::up();
+    case.stream(0, 7);
+    case.tell(0, viewer(0, 1, 7));
+    case.reply(Reply::Foreign { by: "orchestrator".to_owned() });
+    case.ms = 10_001;
+    case.input(Input::Overflow);
+    let asked = case.orders.len();
+    case.ms = 20_000;
+    case.book.handle_timeout(at(case.ms));
+    case.input(Input::Written { ok: true });
+    case.reply(Reply::Owned { epoch: 5 });
+    let tell_all = (None, Order::TellAll { generation: 3 });
+    assert!(case.orders[asked..].contains(&tell_all), "{:?}", case.orders);
+}
+
+#[test]
+fn a_redis_that_was_emptied_under_the_connection_is_told_everything() {
+    let mut case = Case::up();
+    case.own(0, 7);
+    case.ms = 6_000;
+    case.book.handle_timeout(at(case.ms));
+    case.input(Input::Written { ok: true });
+    case.reply(Reply::Free { epoch: 0 });
+    assert_eq!(case.orders.last(), Some(&(None, Order::TellAll { generation: 2 })));
 }
 
 #[test]

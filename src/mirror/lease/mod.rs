@@ -34,6 +34,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 const LOOK_FOREIGN_EVERY: Duration = Duration::from_secs(10);
 
+/// Twenty minutes, when an epoch is a time in milliseconds.
+const START_STEP_MAX: u64 = 1 << 20;
+
 /// A release that nobody confirms is left to the lease's own end.
 const RELEASES_MAX: u32 = 2;
 
@@ -94,6 +97,20 @@ pub enum Verb {
 pub struct Ask {
     pub number: u64,
     pub verb: Verb,
+}
+
+impl Ask {
+    /// Where a counter begins that Redis does not have: above every epoch that was seen and, as a
+    /// rule, above those that were not, since time has passed; and by a random step, so that two
+    /// nodes that have seen the same do not get the same. Far below 2^53, which Lua counts to.
+    pub const fn start(&self, clock_ms: u64, random: u64) -> u64 {
+        let known = match self.verb {
+            Verb::Acquire { known } => known,
+            Verb::Refresh { .. } | Verb::Release { .. } | Verb::Read => 0,
+        };
+        let seen = if known > clock_ms { known } else { clock_ms };
+        seen + 1 + random % START_STEP_MAX
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -284,6 +284,10 @@ impl Table {
         self.remove(&Subject::Stream(*infohash));
     }
 
+    pub fn forget_viewer(&mut self, infohash: &Infohash, id: ViewerId) {
+        self.remove(&Subject::Viewer(*infohash, id));
+    }
+
     fn remove(&mut self, subject: &Subject) {
         if let Some(entry) = self.entries.remove(subject) {
             self.order.remove(&entry.order);
