@@ -87,8 +87,8 @@ fn sighup_changes_what_may_change_and_drops_nobody() {
     assert_eq!(rig::get(server.address, "/metrics").status, 403);
 
     // Tokens, engines, and what needs a restart.
-    reload(&format!("{}{token}shards = 3\n", spec(1)), &done);
-    server.await_line(&["WARN", "RINGCAST_SHARDS", "needs a restart"]);
+    reload(&format!("{}{token}slow_viewer = \"close\"\n", spec(1)), &done);
+    server.await_line(&["WARN", "RINGCAST_SLOW_VIEWER", "needs a restart"]);
     let api = |token: &str| {
         let head = format!("Authorization: Bearer {token}\r\n");
         let request = format!("GET /api/v1/engines HTTP/1.1\r\nHost: x\r\n{head}\r\n");
