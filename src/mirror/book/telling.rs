@@ -201,9 +201,15 @@ impl Book {
         self.table.put_event(Event { infohash, content_id, worker, at, what });
     }
 
+    /// With the entry goes what is known of its keys: what must not be written is forgotten first.
     fn drop_if_empty(&mut self, infohash: &Infohash) {
-        if self.streams.get(infohash).is_some_and(Entry::is_empty) {
-            self.streams.remove(infohash);
+        let Some(entry) = self.streams.get(infohash).filter(|entry| entry.is_empty()) else {
+            return;
+        };
+        match entry.gate() {
+            Gate::Write => {}
+            Gate::Later | Gate::Drop => self.table.forget(infohash),
         }
+        self.streams.remove(infohash);
     }
 }

@@ -215,7 +215,8 @@ fn who_lingers_on_a_foreign_stream_leaves_without_a_trace() {
         }
         case.tell(0, over(7));
         case.tell(1, gone(1, 1, 7));
-        assert!(case.write(true).batch.is_empty());
+        let page = case.write(true);
+        assert!(page.batch.is_empty(), "{:?}", page.batch);
         assert!(case.book.streams.is_empty() && case.book.table.is_empty());
     }
 }

@@ -317,6 +317,7 @@ impl Lease {
             return self.then(Next::Release, now);
         }
         match reply {
+            Reply::Owned { epoch } if pending.ask.verb == Verb::Read => self.on_read(epoch, now),
             Reply::Owned { epoch } => self.on_owned(epoch, pending.sent_at, now),
             Reply::Held { by, epoch, ttl } => {
                 self.known = self.known.max(epoch);
@@ -337,6 +338,19 @@ impl Lease {
                 self.then(Next::Acquire, now + LOOK_FOREIGN_EVERY);
             }
         }
+    }
+
+    /// It is ours, as of an acquire or refresh whose answer was lost, and nobody knows for how much
+    /// longer: a read gives it no time. A refresh does.
+    fn on_read(&mut self, epoch: u64, now: Instant) {
+        if epoch < self.standing.epoch() {
+            return self.then(Next::Acquire, now);
+        }
+        self.known = self.known.max(epoch);
+        if !matches!(self.standing, Standing::Owned { .. }) {
+            self.standing = Standing::Unknown { epoch };
+        }
+        self.then(Next::Refresh, now);
     }
 
     fn on_owned(&mut self, epoch: u64, sent_at: Instant, now: Instant) {

@@ -84,6 +84,10 @@ fn after_a_lost_acquire_it_reads_and_does_not_acquire_again() {
     case.pass(2_000);
     assert_eq!(case.last().verb, Verb::Read);
     case.reply(Reply::Owned { epoch: 4 }, 2_010);
+    // A read gives a lease no time, and says nothing of how much is left: a refresh does.
+    assert_eq!(case.lease.standing(), &Standing::Unknown { epoch: 4 });
+    assert_eq!(case.last().verb, Verb::Refresh { epoch: 4 });
+    case.reply(Reply::Owned { epoch: 4 }, 2_020);
     assert_eq!(case.lease.standing(), &Standing::Owned { epoch: 4 });
     // Or it was not carried out.
     let mut case = Case::new(3);
