@@ -1,10 +1,11 @@
 //! Several nodes want one stream's lease.
 //!
-//! Checked after every step: no epoch was ever granted to two owners; no two nodes believe in one
+//! Checked after every step: no epoch ever had two owners that knew of it; no two nodes believe in one
 //! epoch; while no Redis forgets and no clock leaps, no two running nodes believe that they own;
 //! a node's epoch never goes back. At the end, when nothing is bad any more: one owner, or none
 //! when everybody has given it back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringcast::base::prng::Prng;
@@ -81,6 +82,8 @@ enum Packet {
 
 struct World {
     prng: Prng,
+    /// Who first took an epoch for its own.
+    believed: BTreeMap<u64, String>,
     faults: Faults,
     redis: Redis,
     redis_stopped_until: Instant,
@@ -98,6 +101,7 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Seen {
     let faults = Faults::draw(&mut prng);
     let now = Instant::from_micros(1_000_000_000);
     let mut world = World {
+        believed: BTreeMap::new(),
         faults,
         redis: Redis::default(),
         redis_stopped_until: Instant::ZERO,
@@ -297,7 +301,7 @@ impl World {
         }
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
         let running = self.nodes.iter().filter(|node| node.stopped_until <= self.now);
         let owners: Vec<(&str, u64)> = running
             .filter_map(|node| match node.lease.standing() {
@@ -313,6 +317,10 @@ impl World {
             for (other, same) in &owners[at + 1..] {
                 assert_ne!(epoch, same, "{name} and {other} believe in one epoch");
             }
+        }
+        for (name, epoch) in &owners {
+            let first = self.believed.entry(*epoch).or_insert_with(|| (*name).to_owned());
+            assert_eq!(first, name, "epoch {epoch} has had two owners");
         }
         let remembers = self.faults.redis_restarts == 0 && self.faults.clock_leaps == 0;
         assert!(!remembers || owners.len() <= 1, "two owners: {owners:?}");
