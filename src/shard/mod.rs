@@ -21,7 +21,6 @@ mod message;
 mod pool_desk;
 mod seats;
 mod source;
-mod splice;
 mod stats;
 mod tell;
 mod tend;

@@ -54,6 +54,7 @@ pub(crate) struct Source {
     pub(crate) ingest: Ingest,
     /// Engines that this stream was lent, with the address to ask.
     pub(crate) engines: BTreeMap<EngineId, Address>,
+    pub(crate) engine_names: BTreeMap<EngineId, String>,
     /// Reservations that are out, by engine.
     pub(crate) lent: BTreeMap<EngineId, u64>,
     /// Shards that hold a handle.
@@ -138,6 +139,7 @@ impl Core {
             writer,
             ingest: Ingest::new(self.now),
             engines: BTreeMap::new(),
+            engine_names: BTreeMap::new(),
             lent: BTreeMap::new(),
             subscribers: 0,
             copied: BTreeMap::new(),
@@ -237,8 +239,7 @@ impl Core {
                 });
             }
             Output::Splice { .. } => {
-                let now = self.now;
-                self.sources.get_mut(&serial).expect("fed").ingest.splice(now);
+                self.sources.get_mut(&serial).expect("fed").ingest.splice();
             }
             Output::CloseBody { generation } => {
                 self.sources.get_mut(&serial).expect("fed").ingest.close(generation);
@@ -246,6 +247,11 @@ impl Core {
             Output::PollStat { generation, engine, path } => {
                 self.order(serial, engine, |shard, address| {
                     engine_io::stat(shard, serial, generation, address, path)
+                });
+            }
+            Output::AskStatus { generation, engine } => {
+                self.order(serial, engine, |shard, address| {
+                    engine_io::ask_status(shard, serial, generation, address)
                 });
             }
             Output::Stop { generation, engine, path, unless_replaced } => {
@@ -326,7 +332,10 @@ impl Core {
                 self.stats.starts_failed += 1;
                 self.log_failure_of(serial, engine_name.as_deref(), after, answer, &reason);
             }
-            Output::Failover { reason, .. } => self.stats.failover(reason),
+            Output::Failover { from, reason } => {
+                self.stats.failover(reason);
+                self.log_failover(serial, from, reason);
+            }
             Output::EngineTakenOver { engine } => self.log_takeover(serial, engine),
             Output::Frozen(frozen) => self.log_frozen(serial, frozen),
             Output::LetGo => self.let_go(serial),

@@ -10,6 +10,7 @@ mod api;
 mod bytes;
 mod cold;
 mod engines;
+mod failover;
 mod failures;
 mod hanging;
 mod http;
