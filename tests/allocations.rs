@@ -8,27 +8,22 @@
 #![expect(unsafe_code, reason = "a global allocator, and the calling thread's name")]
 #![allow(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
 
+#[path = "support/fleet.rs"]
+#[allow(dead_code, reason = "each test that includes it uses its part")]
+mod fleet;
+
 use ace_emulator::Channel;
 use ace_emulator::Config;
 use ace_emulator::Emulator;
 use ace_emulator::Knob;
-use ringcast::app::boot::Boot;
-use ringcast::app::wire;
+use fleet::PATIENCE;
+use fleet::SHARDS;
+use fleet::Server;
 use ringcast::base::ids::Infohash;
 use ringcast::base::ids::Target;
-use ringcast::config::Sources;
-use ringcast::engine::pool;
 use ringcast::net::egress::Driver;
-use ringcast::net::host;
-use ringcast::net::listen;
-use ringcast::net::listen::ListenConfig;
 use ringcast::net::runtime::RuntimeDriver;
 use ringcast::registry::home;
-use ringcast::ring::Arena;
-use ringcast::ring::ArenaConfig;
-use ringcast::shard::Chore;
-use ringcast::shard::Fleet;
-use ringcast::shard::Launch;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
@@ -54,7 +49,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-const SHARDS: usize = 2;
 const STREAMS: usize = 2;
 const VIEWERS: usize = 50;
 /// Of these, so many stop reading at the beginning and go on in the middle of the watch: the ring
@@ -75,9 +69,6 @@ const BURST_BYTES: u64 = 3 << 20;
 /// Played before anything is counted: a viewer gets the burst's last second, and at the end of this
 /// the ring of 8 MiB has gone round.
 const WARM_UP_BYTES: u64 = 9 << 20;
-
-/// Whatever is awaited comes within this, or the test has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -238,7 +229,8 @@ fn watch(send: &str, egress: Driver, runtime: RuntimeDriver) -> Seen {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let hashes = hashes();
     let engine = engine(&hashes);
-    let server = Server::start(&engine, send, egress, runtime);
+    let more = [("PROXY_BUFFER_TTL", "2"), ("RINGCAST_SEND", send)];
+    let server = Server::start(&engine, &more, egress, runtime);
     let crowd = Crowd::join(server.address, &hashes);
     crowd.await_more(WARM_UP_BYTES);
     let questions = engine.control().counters().requests;
@@ -289,67 +281,6 @@ fn engine(hashes: &[String]) -> Emulator {
     let channel = |hash: &String| Channel::signed(hash).bitrate_bps(BITRATE_BPS);
     let config = hashes.iter().fold(config, |config, hash| config.channel(channel(hash)));
     Emulator::start(config).expect("the emulated engine starts")
-}
-
-/// What `ringcast serve` starts, on a port of its own.
-struct Server {
-    fleet: Fleet,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(engine: &Emulator, send: &str, egress: Driver, runtime: RuntimeDriver) -> Self {
-        let specs = format!("{},name=e0", engine.addr());
-        let shards = SHARDS.to_string();
-        let environment = [
-            ("RINGCAST_LISTEN", "127.0.0.1:0"),
-            ("RINGCAST_ENGINES", &specs),
-            ("RINGCAST_SHARDS", &shards),
-            ("RINGCAST_MEMORY", "64MiB"),
-            ("RINGCAST_JOIN_SECONDS", "1"),
-            ("PROXY_BUFFER_TTL", "2"),
-            ("RINGCAST_SEND", send),
-        ];
-        let environment = environment.map(|(name, value)| (name.into(), value.into())).into();
-        let boot = Boot::new(Sources { environment, ..Sources::default() }).unwrap();
-        let settings = boot.settings;
-        let mut config = wire::config(&settings);
-        config.egress = egress;
-        config.runtime = runtime;
-        host::ignore_sigpipe();
-        let listeners = listen::bind(&ListenConfig::new(settings.listen[0], SHARDS)).unwrap();
-        let address = listeners.local;
-        let arena = Arena::reserve(&ArenaConfig {
-            budget_bytes: settings.memory_bytes,
-            page_bytes: host::features().page_bytes,
-            region_bytes_max: 64 << 20,
-        });
-        let listeners = listeners.fds.into_iter().map(|fd| vec![fd]).collect();
-        let launch = Launch { config, arena: arena.unwrap(), listeners, boot_seed: 1 };
-        let fleet = Fleet::start(launch).unwrap();
-        fleet.tell_pool(pool::Input::Configure(settings.engines));
-        Self { fleet, address }
-    }
-
-    fn metric(&self, name: &str) -> f64 {
-        let mut socket = TcpStream::connect(self.address).unwrap();
-        write!(socket, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut page = String::new();
-        socket.read_to_string(&mut page).unwrap();
-        let line = page.lines().find_map(|line| line.strip_prefix(name)).expect(name);
-        line.trim().parse().unwrap()
-    }
-
-    fn stop(self) {
-        self.fleet.drain();
-        for _ in 0..SHARDS {
-            match self.fleet.chores.recv_timeout(PATIENCE) {
-                Ok(Chore::Ended { clean, .. }) => assert!(clean, "a shard did not end in order"),
-                other => panic!("a shard ends: {other:?}"),
-            }
-        }
-        self.fleet.join();
-    }
 }
 
 /// Viewers that read whatever comes, on a thread of their own.

@@ -21,6 +21,8 @@ pub struct Boot {
     pub sources: Sources,
     pub facts: Facts,
     pub features: Features,
+    /// The engines in the settings are not the operator's, and a reload leaves them alone.
+    pub own_engines: bool,
 }
 
 impl Boot {
@@ -34,6 +36,6 @@ impl Boot {
         let facts = host::facts(&features, &sources.environment);
         let loaded = config::load(&sources, &facts)?;
         let config::Loaded { settings, report, notices } = loaded;
-        Ok(Self { settings, report, notices, sources, facts, features })
+        Ok(Self { settings, report, notices, sources, facts, features, own_engines: false })
     }
 }

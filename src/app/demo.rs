@@ -42,6 +42,7 @@ pub fn run(mut boot: Boot) -> ExitCode {
     }
     boot.settings.engines =
         vec![format!("{},name=demo", engine.addr()).parse().expect("our own SPEC")];
+    boot.own_engines = true;
     let wished = listen(&mut boot);
     match crate::app::serve::start(&boot) {
         Ok(running) => {

@@ -13,6 +13,7 @@ pub mod host;
 pub mod log;
 pub mod output;
 pub mod probe;
+mod reload;
 pub mod serve;
 pub mod wire;
 

@@ -7,23 +7,26 @@
 use crate::app::boot::Boot;
 use crate::app::errand::Errands;
 use crate::app::log;
+use crate::app::reload::Reload;
 use crate::app::wire;
 use crate::base::sizes::MIB;
+use crate::base::sizes::REGION_BYTES_MAX;
 use crate::base::time;
 use crate::base::time::Instant;
 use crate::config::Settings;
 use crate::engine::pool;
 use crate::net::host;
 use crate::net::listen;
+use crate::net::listen::Inherited;
 use crate::net::listen::ListenConfig;
-use crate::net::listen::Listeners;
+use crate::net::listen::Listener;
 use crate::ring::Arena;
 use crate::ring::ArenaConfig;
 use crate::shard::Chore;
 use crate::shard::Fleet;
 use crate::shard::Launch;
 use sd_notify::NotifyState;
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -36,9 +39,6 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// A shard that has not turned for so long hangs: the watchdog of systemd is not fed.
 const TICK_AGE_MAX: Duration = Duration::from_secs(5);
-
-/// Small enough that pinning one for zero-copy sends takes a few milliseconds and little memory.
-const REGION_BYTES_MAX: usize = 16 * MIB as usize;
 
 pub fn run(boot: Boot) -> ExitCode {
     let _log = log::init(boot.settings.log, boot.settings.log_level);
@@ -58,15 +58,17 @@ pub fn run(boot: Boot) -> ExitCode {
 pub struct Running {
     fleet: Fleet,
     errands: Errands,
-    pub listening: Vec<std::net::SocketAddr>,
+    reload: Reload,
+    pub listening: Vec<SocketAddr>,
 }
 
 /// Binds, reserves, starts. The error is one line for the operator.
 pub fn start(boot: &Boot) -> Result<Running, String> {
     let settings = &boot.settings;
     host::ignore_sigpipe();
+    let inherited = listen::inherited(&boot.sources.environment)?;
     let config = wire::config(settings);
-    let bound = bind(settings)?;
+    let bound = if inherited.is_empty() { bind(settings)? } else { Bound::of(inherited, settings) };
     let arena = Arena::reserve(&ArenaConfig {
         budget_bytes: settings.memory_bytes,
         page_bytes: host::features().page_bytes,
@@ -74,9 +76,8 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     })
     .map_err(|error| format!("ring memory: {error}"))?;
     print_bill(settings);
-    let listening: Vec<_> = bound.iter().map(|listeners| listeners.local).collect();
-    let listeners = by_shard(bound, settings.shards);
-    let launch = Launch { config, arena, listeners, boot_seed: boot_seed() };
+    let Bound { listeners, listening, spread } = bound;
+    let launch = Launch { config, arena, listeners, spread, boot_seed: boot_seed() };
     let fleet = Fleet::start(launch).map_err(|error| format!("shard threads: {error}"))?;
     watch_signals(&fleet).map_err(|error| format!("signals: {error}"))?;
     fleet.tell_pool(pool::Input::Configure(settings.engines.clone()));
@@ -84,30 +85,52 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
         tracing::info!("listening on http://{address}");
     }
     let _ = sd_notify::notify(false, &[NotifyState::Ready]);
-    Ok(Running { fleet, errands: Errands::default(), listening })
+    let reload = Reload::new(boot);
+    Ok(Running { fleet, errands: Errands::default(), reload, listening })
 }
 
-fn bind(settings: &Settings) -> Result<Vec<Listeners>, String> {
-    let mut bound = Vec::new();
+/// Sockets that listen.
+struct Bound {
+    /// For each shard.
+    listeners: Vec<Vec<Listener>>,
+    listening: Vec<SocketAddr>,
+    /// Not every shard has its own: those that accept hand connections on.
+    spread: bool,
+}
+
+fn bind(settings: &Settings) -> Result<Bound, String> {
+    let mut bound = Bound::none(settings);
     for address in &settings.listen {
         let listeners = listen::bind(&ListenConfig::new(*address, settings.shards))
             .map_err(|error| error.to_string())?;
         for note in &listeners.notes {
             tracing::warn!("{note}");
         }
-        bound.push(listeners);
+        bound.listening.push(listeners.local);
+        for (shard, fd) in listeners.fds.into_iter().enumerate() {
+            bound.listeners[shard].push(fd.into());
+        }
     }
     Ok(bound)
 }
 
-fn by_shard(bound: Vec<Listeners>, shards: usize) -> Vec<Vec<OwnedFd>> {
-    let mut each: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
-    for listeners in bound {
-        for (shard, fd) in listeners.fds.into_iter().enumerate() {
-            each[shard % shards].push(fd);
-        }
+impl Bound {
+    fn none(settings: &Settings) -> Self {
+        let listeners = (0..settings.shards).map(|_| Vec::new()).collect();
+        Self { listeners, listening: Vec::new(), spread: false }
     }
-    each
+
+    /// Those that somebody else opened: RINGCAST_LISTEN has no say.
+    fn of(inherited: Vec<Inherited>, settings: &Settings) -> Self {
+        tracing::info!("{} listening sockets were handed over (LISTEN_FDS)", inherited.len());
+        let mut bound = Self { spread: true, ..Self::none(settings) };
+        for (at, Inherited { fd, local }) in inherited.into_iter().enumerate() {
+            bound.listening.push(local);
+            let shard = &mut bound.listeners[at % settings.shards];
+            shard.push(Listener { fd, is_inherited: true });
+        }
+        bound
+    }
 }
 
 /// What this configuration may take, before it takes it.
@@ -176,7 +199,7 @@ impl Running {
                     }
                 }
                 Ok(Chore::Signal(signal_hook::consts::SIGHUP)) => {
-                    tracing::warn!("SIGHUP: settings are read at the start only");
+                    self.reload.run(&self.fleet);
                 }
                 Ok(Chore::Signal(signal)) => {
                     if drain_until != Instant::NEVER {

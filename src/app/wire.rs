@@ -12,6 +12,7 @@ use crate::registry::directory::DirectoryConfig;
 use crate::registry::resolver::ResolverConfig;
 use crate::router::Access;
 use crate::shard::Config;
+use crate::shard::Live;
 use crate::shard::SendMode;
 use crate::stream;
 use crate::viewer;
@@ -20,34 +21,52 @@ use std::time::Duration;
 /// Part of a head, not complete after this: 408.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Log, journal, names, files that are read, and those who are told that there are too many.
+const FILES_OF_OUR_OWN: usize = 96;
+
 pub fn config(settings: &Settings) -> Config {
-    let count = |limit: Option<u32>| limit.map_or(0, |limit| limit as usize);
     Config {
         version: env!("CARGO_PKG_VERSION"),
-        access: access(settings),
+        live: live(settings),
         policy: policy(settings),
         session: session(settings),
         init_timeout: settings.init_timeout,
         buffer_ttl: settings.buffer_ttl,
         head_timeout: HEAD_TIMEOUT,
-        pool: PoolConfig {
-            streams_per_engine_max: settings.max_streams_per_engine.unwrap_or(0),
-            ..PoolConfig::default()
-        },
         resolver: ResolverConfig::default(),
         directory: DirectoryConfig::default(),
-        viewers_max: count(settings.max_viewers),
-        viewers_per_address_max: count(settings.max_viewers_per_ip),
-        streams_max: count(settings.max_streams),
-        channels: settings
-            .channels_only
-            .then(|| settings.channels.iter().map(|channel| channel.id).collect()),
         addresses: settings.log_addresses,
         runtime: RuntimeDriver::Auto,
         egress: Driver::Auto,
         send: send_mode(settings.send),
         pin: if settings.pin { host::features().cpus } else { Vec::new() },
         memory_bytes: settings.memory_bytes,
+        sockets_max: sockets_max(settings),
+    }
+}
+
+/// What the limit of open files leaves for connections: shards have some eight each (rings, bells,
+/// listeners), an engine a session, its stat, a probe and a stop, and the rest of the program little.
+fn sockets_max(settings: &Settings) -> usize {
+    let ours = FILES_OF_OUR_OWN + 8 * settings.shards + 4 * settings.engines.len();
+    (host::open_files_limit() as usize).saturating_sub(ours).max(1)
+}
+
+/// What a reload may change.
+pub fn live(settings: &Settings) -> Live {
+    let count = |limit: Option<u32>| limit.map_or(0, |limit| limit as usize);
+    let channels = settings.channels.iter().map(|channel| channel.id);
+    Live {
+        access: access(settings),
+        pool: PoolConfig {
+            streams_per_engine_max: settings.max_streams_per_engine.unwrap_or(0),
+            ..PoolConfig::default()
+        },
+        viewers_max: count(settings.max_viewers),
+        viewers_per_address_max: count(settings.max_viewers_per_ip),
+        starts_per_address_max: count(settings.max_starts_per_ip),
+        streams_max: count(settings.max_streams),
+        channels: settings.channels_only.then(|| channels.collect()),
     }
 }
 

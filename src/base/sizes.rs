@@ -13,6 +13,10 @@ pub const GIB: u64 = 1 << 30;
 /// What a stream must be promised before it may open.
 pub const STREAM_MEMORY_BYTES_MIN: u64 = 8 * MIB;
 
+/// Packet memory that is committed, and registered for zero-copy sends, at once: small enough that
+/// pinning it takes a few milliseconds and little memory.
+pub const REGION_BYTES_MAX: usize = 16 * MIB as usize;
+
 /// The request head, with its line: larger is 414 (the line) or 431 (the headers).
 pub const REQUEST_HEAD_BYTES_MAX: usize = 8 * 1024;
 

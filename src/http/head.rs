@@ -41,8 +41,12 @@ pub enum BadRequest {
     BodyNotAllowed,
     #[error("Content-Length is not one number")]
     BadContentLength,
+    #[error("Content-Length stands there twice")]
+    DuplicateContentLength,
     #[error("Transfer-Encoding is not taken here")]
     TransferEncoding,
+    #[error("Upgrade is not taken here: this is HTTP/1.1 and stays it")]
+    Upgrade,
     #[error("the request line is longer than {HEAD_BYTES_MAX} bytes")]
     TargetTooLong,
     #[error("the request head is longer than {HEAD_BYTES_MAX} bytes")]
@@ -64,7 +68,9 @@ impl BadRequest {
             | BadRequest::BadTarget
             | BadRequest::BodyNotAllowed
             | BadRequest::BadContentLength
-            | BadRequest::TransferEncoding => ErrorCode::BadRequest,
+            | BadRequest::DuplicateContentLength
+            | BadRequest::TransferEncoding
+            | BadRequest::Upgrade => ErrorCode::BadRequest,
         }
     }
 }
@@ -360,6 +366,12 @@ fn too_long(head: &[u8]) -> BadRequest {
 fn body_length(method: Method, lines: &Lines<'_>) -> Result<u64, BadRequest> {
     if lines.all("transfer-encoding").next().is_some() {
         return Err(BadRequest::TransferEncoding);
+    }
+    if lines.all("upgrade").next().is_some() {
+        return Err(BadRequest::Upgrade);
+    }
+    if lines.all("content-length").nth(1).is_some() {
+        return Err(BadRequest::DuplicateContentLength);
     }
     let length = lines.content_length().map_err(|NotOneNumber| BadRequest::BadContentLength)?;
     match length.unwrap_or(0) {

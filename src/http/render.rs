@@ -23,6 +23,7 @@ pub enum ErrorCode {
     Timeout,
     TargetTooLong,
     HeadTooLong,
+    BodyTooLong,
     NotLive,
     Encrypted,
     HlsSource,
@@ -37,7 +38,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them, for tables and tests.
-    pub const ALL: [ErrorCode; 18] = [
+    pub const ALL: [ErrorCode; 19] = [
         ErrorCode::BadRequest,
         ErrorCode::Unauthorized,
         ErrorCode::Forbidden,
@@ -46,6 +47,7 @@ impl ErrorCode {
         ErrorCode::Timeout,
         ErrorCode::TargetTooLong,
         ErrorCode::HeadTooLong,
+        ErrorCode::BodyTooLong,
         ErrorCode::NotLive,
         ErrorCode::Encrypted,
         ErrorCode::HlsSource,
@@ -66,6 +68,7 @@ impl ErrorCode {
             ErrorCode::NotFound => 404,
             ErrorCode::Method => 405,
             ErrorCode::Timeout => 408,
+            ErrorCode::BodyTooLong => 413,
             ErrorCode::TargetTooLong => 414,
             ErrorCode::HeadTooLong => 431,
             ErrorCode::NotLive | ErrorCode::Encrypted | ErrorCode::HlsSource => 415,
@@ -88,7 +91,9 @@ impl ErrorCode {
             ErrorCode::NotFound => "not_found",
             ErrorCode::Method => "method",
             ErrorCode::Timeout => "timeout",
-            ErrorCode::TargetTooLong | ErrorCode::HeadTooLong => "too_long",
+            ErrorCode::TargetTooLong | ErrorCode::HeadTooLong | ErrorCode::BodyTooLong => {
+                "too_long"
+            }
             ErrorCode::NotLive => "not_live",
             ErrorCode::Encrypted => "encrypted",
             ErrorCode::HlsSource => "hls_source",

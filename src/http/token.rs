@@ -129,7 +129,12 @@ impl Presented<'_> {
 
     /// Only what is safe from other pages: a bearer header, which none of them can send for you.
     pub fn authorise_bearer<'t>(&self, tokens: &'t Tokens) -> Option<&'t str> {
-        self.0[1].as_deref().and_then(|shown| tokens.matches(shown))
+        self.bearer().and_then(|shown| tokens.matches(shown))
+    }
+
+    /// What stands behind `Authorization: Bearer`.
+    pub fn bearer(&self) -> Option<&str> {
+        self.0[1].as_deref()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &str> {

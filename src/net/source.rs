@@ -51,6 +51,8 @@ pub(super) struct Held {
     pub(super) swept: Cell<bool>,
     /// Where this source stands in the sweeper's queue, at or before `deadline`.
     pub(super) queued: Cell<Option<(Instant, u64)>>,
+    /// Another process holds it too, and a shutdown would be felt there.
+    is_shared: bool,
 }
 
 /// Wakes whoever waits on a connection or listener, by shutting it down. Harmless once that is
@@ -60,6 +62,15 @@ pub struct Closer(Rc<Held>);
 
 impl Source {
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
+        Self::with(fd, false)
+    }
+
+    /// One that another process holds as well: it is closed, never shut down.
+    pub(super) fn shared(fd: OwnedFd) -> io::Result<Self> {
+        Self::with(fd, true)
+    }
+
+    fn with(fd: OwnedFd, is_shared: bool) -> io::Result<Self> {
         // The runtime knows sockets only; an eventfd, an epoll or a listener in this disguise is
         // fine as long as nothing but readiness is asked of it.
         let stream = TcpStream::from_std(std::net::TcpStream::from(fd))?;
@@ -70,6 +81,7 @@ impl Source {
             sweep: Cell::new(Sweep::Both),
             swept: Cell::new(false),
             queued: Cell::new(None),
+            is_shared,
         });
         held.live_key.set(LIVE.with_borrow_mut(|live| live.insert(Rc::clone(&held))));
         Ok(Self { stream: ManuallyDrop::new(stream), held, waits: Cell::new(0) })
@@ -156,7 +168,7 @@ impl Held {
             Sweep::Read => Shutdown::Read,
             Sweep::Both => Shutdown::Both,
         };
-        if let Some(fd) = self.fd() {
+        if let Some(fd) = self.fd().filter(|_| !self.is_shared) {
             // ENOTCONN: the peer was faster, and then the waiter is awake already.
             let _ = rustix::net::shutdown(fd, how);
         }

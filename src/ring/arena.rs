@@ -13,6 +13,7 @@
 
 use super::budget::Budget;
 use super::free_list::FreeList;
+use super::holds::Holds;
 use super::mapping::Mapping;
 use super::reader::Pinned;
 use super::sync::AtomicU32;
@@ -57,6 +58,8 @@ pub struct Arena {
     layout: Layout,
     reserve: u32,
     free_list: FreeList,
+    /// By slab: operations in flight of the rings' readers.
+    pub(super) holds: Holds,
     /// On the free list or not yet committed. Behind the list's truth by a moment.
     free: CachePadded<AtomicU32>,
     budget: Budget,
@@ -106,6 +109,7 @@ impl Arena {
             layout,
             reserve,
             free_list: FreeList::new(layout.slabs_total),
+            holds: Holds::new(layout.slabs_total),
             free: CachePadded::new(AtomicU32::new(layout.slabs_total)),
             budget: Budget::new(layout.slabs_total - reserve),
             page_bytes,

@@ -10,12 +10,15 @@
 //!
 //! 1. *Commit* appends only: bytes and index entries first, then `head` (Release). A slab is
 //!    readable while it is being filled.
-//! 2. A cursor pins nothing. A running [`Turn`] and an operation in flight ([`Pinned`]) pin.
+//! 2. A cursor pins nothing. A running [`Turn`] pins everything from its lowest byte on; an operation
+//!    in flight ([`Pinned`]) holds its own slab and no other.
 //! 3. A turn stores its pin (SeqCst), fence(SeqCst), then reads `tail`: a cursor below is lapped.
-//!    Afterwards the pin is the oldest slab in flight, or nothing.
-//! 4. The owner retires: moves `tail` (SeqCst), fence(SeqCst), then reads the pins. A slab below
-//!    all of them goes back to the arena, any other is condemned and looked at once a turn.
-//! 5. Counts of operations in flight are the reader's own, not atomic.
+//!    Afterwards it pins nothing.
+//! 4. The owner retires: moves `tail` (SeqCst), fence(SeqCst), then reads the pins, then the holds. A
+//!    slab below all pins that nobody holds goes back to the arena, any other is looked at again
+//!    once a turn.
+//! 5. Counts of operations in flight are the reader's own, not atomic; the first and the last of a
+//!    slab hold it and let it go.
 //! 6. Who must wait copies out under a turn and drops it first.
 //! 7. An index entry counts after `tail` was read again.
 //! 8. A [twin] has each commit before head says so. Its base and the turns' twin pins are to its
@@ -45,38 +48,42 @@
 //!
 //! *Between two lives* the slab must leave the writer. That happens in one place, when every pin
 //! that the owner has read, after the fence that followed a store of `tail >= end(s)`, is at or
-//! above `end(s)` (or above the last head, for the slab in which a closed ring ends). A slice of
-//! s was made under a pin P < end(s), stored by its reader before a fence, after which that
-//! reader read a `tail` T with max(P, T) <= the slice's offset < end(s). Of the two SeqCst fences
-//! one is first:
+//! above `end(s)` (or above the last head, for the slab in which a closed ring ends), and the hold
+//! on the slab that it has read after these pins is nobody's. A slice of s was made under a pin
+//! P < end(s), stored by its reader before a fence, after which that reader read a `tail` T with
+//! max(P, T) <= the slice's offset < end(s). Of the two SeqCst fences one is first:
 //! - the owner's: then the reader's later read of `tail` sees `tail >= end(s)`, and no such slice
 //!   is made;
 //! - the reader's: then the owner's later read of that pin sees P, or what the same reader stored
 //!   after P. If it sees P, or another pin below end(s), it keeps the slab. If it sees a pin at or
-//!   above end(s), the reader raised it (Release, read with Acquire) after its last use of the
-//!   slice: when the turn ended, which no slice of [`Turn::bytes`] outlives, with nothing of s in
-//!   flight, or when the last [`Pinned`] of s came back. So the use happened before the slab goes
-//!   back.
+//!   above end(s), the turn has ended, and its end (Release, read with Acquire) came after every
+//!   use of a slice of [`Turn::bytes`], which none outlives, and after the hold of every [`Pinned`]
+//!   that it made of s. So the owner's read of the hold sees that one, or what was made of it
+//!   later; if it sees nobody's, the reader has let go of s (Release, read with Acquire), which it
+//!   does after the last [`Pinned`] of s came back. Either way the use happened before the slab
+//!   goes back.
 //!
-//! A later look at a condemned slab needs no fence of its own: the fence of the `tail` that
-//! condemned it lies before that look. A pin that goes down again (a turn begins, or reaches for
-//! an older access point, or ends in the middle of its oldest slab) is either a new handshake of
-//! the same kind, or still within the slab that the pin protected.
+//! No turn makes a slice of s any more once all pins were seen above it, so a hold that was seen
+//! to be nobody's stays so, and the table's entry of s may be given to another slab while s is
+//! still held: a [`Pinned`] looks nothing up. A later look at a retired slab needs no fence of its
+//! own: the fence of the `tail` that retired it lies before that look. A pin that goes down again
+//! (a turn begins, or reaches for an older access point) is a new handshake of the same kind.
 //!
 //! *A reader goes away.* Its place is one reader's at a time ([`Reader::new`] asserts it), so no
-//! one else moves its pin. If it is dropped with operations in flight their slabs are noted in the
-//! quarantine before the pin goes, and are lost instead of used again. If it is leaked its pin
-//! stays. If a writer is dropped, the slabs that are still pinned are lost. A [`Pinned`] names its
-//! reader and can be given to no other. Memory is never unmapped, so losing is always safe.
+//! one else moves its pin. If it is dropped with operations in flight their slabs are marked, and
+//! are lost instead of used again. If it is leaked its holds stay. If a writer is dropped, the slabs
+//! that are still read are lost. A [`Pinned`] names its reader and can be given to no other. Memory
+//! is never unmapped, so losing is always safe.
 //!
 //! The model in `tests/model.rs` runs these very types under loom, which watches the memory packet
-//! by packet; without either fence of rules 3 and 4 it finds the slab that is overwritten under a
-//! reader.
+//! by packet; without either fence of rules 3 and 4, or with holds that are looked at before the
+//! pins, it finds the slab that is overwritten under a reader.
 
 mod arena;
 mod budget;
 mod cache;
 mod free_list;
+mod holds;
 mod index;
 mod mapping;
 mod reader;

@@ -1,10 +1,11 @@
 //! A reader's side of a ring: one for each (shard, stream), the mirror and the disk writer.
 //!
-//! It counts its own operations in flight, slab by slab, without atomics, and owns one pin. It
-//! never writes another word of the ring. Between turns the pin is the first byte of the oldest
-//! slab in flight, or nothing: a cursor pins nothing (rule 2).
+//! It counts its own operations in flight, slab by slab, without atomics; with the first and the
+//! last of a slab it says so to the arena, which then keeps that slab and no other. It owns one pin
+//! and never writes another word of the ring. Between turns it pins nothing: neither a cursor nor
+//! an operation does (rule 2).
 //!
-//! Invariants: the pin is never above the oldest slab in flight; the first count is not zero.
+//! Invariants: a slab is held in the arena exactly while operations of ours are on it.
 
 #![expect(unsafe_code, reason = "pinned bytes are read through a pointer")]
 
@@ -53,9 +54,9 @@ impl Reader {
         self.in_flight.total
     }
 
-    /// The first byte of the oldest slab in flight.
-    pub fn oldest_in_flight(&self) -> Option<u64> {
-        self.in_flight.oldest().map(|sequence| sequence * self.ring.slab_bytes())
+    /// Slabs that they are on.
+    pub fn slabs_in_flight(&self) -> usize {
+        self.in_flight.slabs.len()
     }
 
     /// Rule 3. `lowest_cursor`: the lowest byte that anybody served in this turn stands at; those
@@ -70,22 +71,22 @@ impl Reader {
         assert_eq!(pinned.reader, self.number, "a Pinned comes back to the reader it came from");
         let arena = self.ring.arena();
         arena.note_read(pinned.slab, pinned.at(arena.slab_bytes()), pinned.len());
-        let oldest_before = self.in_flight.oldest();
-        self.in_flight.remove(pinned.offset / self.ring.slab_bytes());
-        if self.in_flight.oldest() != oldest_before {
-            self.settle();
+        if self.in_flight.remove(pinned.offset / self.ring.slab_bytes()) {
+            arena.holds.let_go(pinned.slab);
         }
         self.check_invariants();
     }
 
     /// Between turns.
     pub(super) fn settle(&mut self) {
-        self.ring.raise_pin(self.index, self.oldest_in_flight().unwrap_or(UNPINNED));
+        self.ring.raise_pin(self.index, UNPINNED);
     }
 
     /// Only a turn calls it, for a slice that it may read.
     pub(super) fn pinned(&mut self, offset: u64, slab: u32, ptr: *const u8, len: usize) -> Pinned {
-        self.in_flight.add(offset / self.ring.slab_bytes());
+        if self.in_flight.add(offset / self.ring.slab_bytes(), slab) {
+            self.ring.arena().holds.hold(slab);
+        }
         self.check_invariants();
         let len = u32::try_from(len).expect("a part of a slab");
         Pinned { ptr, len, slab, offset, reader: self.number }
@@ -96,19 +97,14 @@ impl Reader {
             return;
         }
         self.in_flight.check_invariants();
-        let pin = self.ring.pins[self.index].slabs.load(Ordering::Relaxed);
-        assert!(self.oldest_in_flight().is_none_or(|oldest| {
-            // A slab that was pinned in this turn is covered by the turn's own pin.
-            pin / self.ring.slab_bytes() <= oldest / self.ring.slab_bytes()
-        }));
     }
 }
 
 impl Drop for Reader {
     /// What is still in flight will never be said to be done: these slabs are not used again.
     fn drop(&mut self) {
-        if self.in_flight.total > 0 {
-            self.ring.quarantine.add(self.in_flight.sequences());
+        for busy in &self.in_flight.slabs {
+            self.ring.arena().holds.lose(busy.slab);
         }
         self.ring.raise_pin(self.index, UNPINNED);
         self.ring.taken[self.index].store(false, Ordering::Release);
@@ -129,7 +125,7 @@ pub struct Pinned {
 }
 
 // SAFETY: the bytes are immutable until `Reader::done` has consumed this value, whichever thread
-// holds it: the pin is the ring's, not the thread's.
+// has it: the hold is the arena's, not the thread's.
 unsafe impl Send for Pinned {}
 // SAFETY: as above: shared access only reads bytes that do not change.
 unsafe impl Sync for Pinned {}
@@ -137,10 +133,9 @@ unsafe impl Sync for Pinned {}
 impl Pinned {
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: `ptr` and `len` are those of a slice that a turn gave out. Since then the
-        // reader's pin has not risen above the slab (its count is not zero before `done` consumes
-        // self), so the owner has not handed the slab on, and below head it does not write. The
-        // arena is never unmapped.
+        // SAFETY: `ptr` and `len` are those of a slice that a turn gave out. Since then the reader
+        // holds the slab (its count is not zero before `done` consumes self), so the owner has not
+        // handed it on, and below head it does not write. The arena is never unmapped.
         unsafe { std::slice::from_raw_parts(self.ptr, self.len as usize) }
     }
 
@@ -183,60 +178,68 @@ impl Pinned {
     }
 }
 
-/// From the oldest slab in flight to the newest lie few, until a viewer is slow: 12 MB. Beyond it
-/// the table grows in doublings, to the ring's length at most.
-const SLABS_APART: usize = 64;
+/// Slabs that the operations of a shard are on: the newest few, and of each viewer that is slow to
+/// acknowledge as many as it is lent sends. Beyond it the list grows in doublings; it ends where the
+/// owner asks for memory back.
+const SLABS_HELD: usize = 64;
 
 /// Operations in flight by slab, oldest first (rule 5).
 pub(super) struct InFlight {
-    first: u64,
-    counts: VecDeque<u32>,
+    slabs: VecDeque<Busy>,
     total: u32,
+}
+
+struct Busy {
+    sequence: u64,
+    slab: u32,
+    operations: u32,
 }
 
 impl Default for InFlight {
     fn default() -> Self {
-        Self { first: 0, counts: VecDeque::with_capacity(SLABS_APART), total: 0 }
+        Self { slabs: VecDeque::with_capacity(SLABS_HELD), total: 0 }
     }
 }
 
 impl InFlight {
-    pub(super) fn oldest(&self) -> Option<u64> {
-        (self.total > 0).then_some(self.first)
-    }
-
-    fn add(&mut self, sequence: u64) {
-        if self.counts.is_empty() {
-            self.first = sequence;
-        }
-        while sequence < self.first {
-            self.counts.push_front(0);
-            self.first -= 1;
-        }
-        let place = (sequence - self.first) as usize;
-        if place >= self.counts.len() {
-            self.counts.resize(place + 1, 0);
-        }
-        self.counts[place] += 1;
+    /// True for the first operation on the slab.
+    fn add(&mut self, sequence: u64, slab: u32) -> bool {
         self.total += 1;
-    }
-
-    fn remove(&mut self, sequence: u64) {
-        let place = sequence.checked_sub(self.first).expect("in flight") as usize;
-        self.counts[place] = self.counts[place].checked_sub(1).expect("in flight");
-        self.total -= 1;
-        while self.counts.front() == Some(&0) {
-            self.counts.pop_front();
-            self.first += 1;
+        match self.find(sequence) {
+            Ok(place) => {
+                self.slabs[place].operations += 1;
+                false
+            }
+            Err(place) => {
+                self.slabs.insert(place, Busy { sequence, slab, operations: 1 });
+                true
+            }
         }
     }
 
-    fn sequences(&self) -> impl Iterator<Item = u64> {
-        (self.first..).zip(&self.counts).filter(|(_, count)| **count > 0).map(|(s, _)| s)
+    /// True for the last one.
+    fn remove(&mut self, sequence: u64) -> bool {
+        let place = self.find(sequence).expect("in flight");
+        self.total -= 1;
+        self.slabs[place].operations -= 1;
+        let is_last = self.slabs[place].operations == 0;
+        if is_last {
+            self.slabs.remove(place);
+        }
+        is_last
+    }
+
+    /// Most are on the newest.
+    fn find(&self, sequence: u64) -> Result<usize, usize> {
+        match self.slabs.back() {
+            Some(newest) if newest.sequence == sequence => Ok(self.slabs.len() - 1),
+            _ => self.slabs.binary_search_by_key(&sequence, |busy| busy.sequence),
+        }
     }
 
     fn check_invariants(&self) {
-        assert_eq!(self.total, self.counts.iter().sum::<u32>());
-        assert_ne!(self.counts.front(), Some(&0));
+        assert_eq!(self.total, self.slabs.iter().map(|busy| busy.operations).sum::<u32>());
+        assert!(self.slabs.iter().all(|busy| busy.operations > 0));
+        assert!(self.slabs.iter().is_sorted_by(|one, next| one.sequence < next.sequence));
     }
 }

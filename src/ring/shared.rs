@@ -44,7 +44,6 @@ pub struct Ring {
     pub(super) access: Log<4>,
     pub(super) psi_packets: Log<2>,
     pub(super) notes: CachePadded<Notes>,
-    pub(super) quarantine: Quarantine,
     /// The first byte that is sent from the twin, or `twin::ABSENT`.
     pub(super) twin_base: CachePadded<AtomicU64>,
     /// Made when it is first needed, and kept: a reader may look at it at any time.
@@ -95,7 +94,6 @@ impl Ring {
                 media_us: AtomicU64::new(0),
                 bitrate_bps: AtomicU64::new(0),
             }),
-            quarantine: Quarantine::new(),
             twin_base: word(twin::ABSENT),
             twin_file: OnceLock::new(),
             psi: Mutex::new(VecDeque::with_capacity(PSI_VERSIONS_MAX)),
@@ -174,7 +172,7 @@ impl Ring {
     }
 
     /// The owner's half (rule 4): after this, a slab whose end is not above the result is read by
-    /// nobody, now or later.
+    /// no turn, now or later.
     pub(super) fn move_tail_and_read_pins(&self, tail: u64) -> u64 {
         self.tail.store(tail, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -216,34 +214,5 @@ impl SlabTable {
     #[inline]
     fn at(&self, sequence: u64) -> usize {
         sequence as usize & (self.numbers.len() - 1)
-    }
-}
-
-/// Slabs that a reader left in flight when it went away: nobody will ever say that the kernel is
-/// done with them, so they are never used again.
-pub(super) struct Quarantine {
-    any: AtomicBool,
-    sequences: Mutex<Vec<u64>>,
-}
-
-impl Quarantine {
-    fn new() -> Self {
-        Self { any: AtomicBool::new(false), sequences: Mutex::new(Vec::new()) }
-    }
-
-    /// Before the reader's pin is raised: whoever sees the new pin sees this.
-    pub(super) fn add(&self, sequences: impl Iterator<Item = u64>) {
-        lock(&self.sequences).extend(sequences);
-        self.any.store(true, Ordering::Release);
-    }
-
-    /// True once for each slab that was left.
-    pub(super) fn take(&self, sequence: u64) -> bool {
-        if !self.any.load(Ordering::Acquire) {
-            return false;
-        }
-        let mut left = lock(&self.sequences);
-        let place = left.iter().position(|&s| s == sequence);
-        place.map(|place| left.swap_remove(place)).is_some()
     }
 }

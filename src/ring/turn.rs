@@ -15,7 +15,6 @@ use super::index::PsiPacket;
 use super::reader::Pinned;
 use super::reader::Reader;
 use super::shared::Ring;
-use super::shared::UNPINNED;
 use super::twin::Shared;
 use crate::ts::psi::Psi;
 use std::cell::Cell;
@@ -38,14 +37,13 @@ impl<'a> Turn<'a> {
     pub(super) fn begin(reader: &'a mut Reader, lowest_cursor: Option<u64>) -> Self {
         let ring = reader.ring();
         let lowest = lowest_cursor.unwrap_or_else(|| ring.tail());
-        let pin = lowest.min(reader.oldest_in_flight().unwrap_or(UNPINNED));
         let twin_pinned = ring.pin_twin(reader.index());
-        let tail = ring.pin_and_read_tail(reader.index(), pin);
+        let tail = ring.pin_and_read_tail(reader.index(), lowest);
         let head = ring.head();
         let twin_from = ring.twin_from(twin_pinned);
         assert!(tail <= head, "tail {tail} above head {head}");
         assert!(lowest <= head, "a cursor at {lowest} is beyond head {head}");
-        Self { reader, head, tail, floor: Cell::new(pin.max(tail)), twin_from }
+        Self { reader, head, tail, floor: Cell::new(lowest.max(tail)), twin_from }
     }
 
     /// The end of what may be read.
@@ -108,9 +106,8 @@ impl<'a> Turn<'a> {
         if offset < self.tail {
             return false;
         }
-        let pin = offset.min(self.reader.oldest_in_flight().unwrap_or(UNPINNED));
-        let tail = self.ring().pin_and_read_tail(self.reader.index(), pin);
-        self.floor.set(self.floor.get().min(pin.max(tail)));
+        let tail = self.ring().pin_and_read_tail(self.reader.index(), offset);
+        self.floor.set(self.floor.get().min(offset.max(tail)));
         offset >= tail
     }
 

@@ -69,23 +69,27 @@ impl Access {
                 ))
             };
         }
-        let mut known = bearer(request)
+        let shown = presented(request);
+        let bearer = shown.bearer().map(Cow::Borrowed);
+        let mut known = bearer
             .into_iter()
-            .map(Cow::Borrowed)
             .chain(cookies(request))
             .filter(|shown| self.api_tokens.matches(shown).is_some());
         if known.next().is_some() { Ok(()) } else { Err(no_token()) }
     }
 
+    /// A page of another origin changes nothing here.
+    pub(super) fn own_page(&self, request: &Request<'_>, client: &Client) -> Result<(), No> {
+        if is_own_origin(request, client) {
+            return Ok(());
+        }
+        Err(No::new(ErrorCode::Forbidden, "the Origin of this request is not this host"))
+    }
+
     /// Changing something: the token in the header; without one set, this host only. A cookie is
     /// not enough, and a page may do it only if it came from here.
     pub(super) fn writer(&self, request: &Request<'_>, client: &Client) -> Result<(), No> {
-        if !is_own_origin(request, client) {
-            return Err(No::new(
-                ErrorCode::Forbidden,
-                "the Origin of this request is not this host",
-            ));
-        }
+        self.own_page(request, client)?;
         if self.api_tokens.is_empty() {
             return if is_this_host(request, client) {
                 Ok(())
@@ -103,13 +107,8 @@ impl Access {
     }
 }
 
-fn no_token() -> No {
+pub(super) fn no_token() -> No {
     No::new(ErrorCode::Unauthorized, "a valid token is needed")
-}
-
-fn bearer<'a>(request: &Request<'a>) -> Option<&'a str> {
-    let (scheme, token) = request.authorization()?.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn cookies<'a>(request: &Request<'a>) -> impl Iterator<Item = Cow<'a, str>> {

@@ -1,17 +1,33 @@
 //! The routes below `/api/v1/`.
 //!
-//! Reads become values; changes are checked for who asks, and not served yet.
+//! Reads and changes become values, once it is clear that the client may ask for them. Nothing is
+//! looked up here: whether a stream or a viewer of that id is there, the shards know.
 
+use std::fmt;
+use std::time::Duration;
+
+use super::API_COOKIE;
 use super::Access;
 use super::GET;
 use super::No;
 use crate::base::ids::Infohash;
 use crate::base::ids::ViewerId;
 use crate::http::forwarded::Client;
+use crate::http::forwarded::external_origin;
 use crate::http::head::Method;
 use crate::http::head::Request;
 use crate::http::render::ErrorCode;
+use crate::http::token::presented;
+use crate::http::uri::percent_decode;
 use crate::http::uri::query_pairs;
+use crate::http::uri::query_value;
+
+/// `?block=` keeps somebody out for a day at most: whoever should stay out for longer belongs into
+/// the operator's lists.
+const BLOCK_SECONDS_MAX: u64 = 86_400;
+
+/// Of an engine's name, or host and port, in a path.
+const ENGINE_BYTES_MAX: usize = 300;
 
 pub const VIEWERS_LIMIT_DEFAULT: usize = 500;
 pub const VIEWERS_LIMIT_MAX: usize = 5_000;
@@ -24,6 +40,77 @@ pub enum Api {
     Viewers(ViewersQuery),
     Engines,
     Offline,
+    Change(Change),
+    /// The token was shown as a bearer; from now on the cookie stands for it.
+    LogIn(ApiCookie),
+    LogOut,
+}
+
+/// Something that an operator wants to be otherwise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    EndStream(Infohash),
+    /// `block`: whoever it was is kept out for so long.
+    EndViewer {
+        viewer: ViewerId,
+        block: Duration,
+    },
+    ClearOffline(Infohash),
+    /// The body says which.
+    AddEngines,
+    DrainEngine {
+        engine: String,
+        draining: bool,
+    },
+    RemoveEngine(String),
+}
+
+impl Change {
+    pub fn takes_body(&self) -> bool {
+        match self {
+            Self::AddEngines => true,
+            Self::EndStream(_)
+            | Self::EndViewer { .. }
+            | Self::ClearOffline(_)
+            | Self::DrainEngine { .. }
+            | Self::RemoveEngine(_) => false,
+        }
+    }
+}
+
+/// The value of the cookie that stands for the API token. Printing it never shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiCookie {
+    token: String,
+    /// Set over https: to be sent over https only.
+    secure: bool,
+}
+
+impl fmt::Debug for ApiCookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiCookie(***)")
+    }
+}
+
+impl ApiCookie {
+    /// The value of `Set-Cookie`: no script reads it, and no other site's request carries it.
+    pub fn header(&self) -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        let mut value = String::with_capacity(self.token.len());
+        for byte in self.token.bytes() {
+            match plain(byte) {
+                true => value.push(char::from(byte)),
+                false => value.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        let secure = if self.secure { "; Secure" } else { "" };
+        format!("{API_COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{secure}")
+    }
+
+    /// Ends it.
+    pub fn removal() -> String {
+        format!("{API_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,7 +158,7 @@ impl ViewerSort {
 }
 
 /// The methods of each path, its `{}` any one segment. The first column is what `Allow` says.
-const ROUTES: [(&str, &str); 12] = [
+const ROUTES: [(&str, &str); 13] = [
     (GET, "status"),
     (GET, "streams"),
     ("GET, HEAD, DELETE", "streams/{}"),
@@ -84,6 +171,7 @@ const ROUTES: [(&str, &str); 12] = [
     ("POST", "engines/{}/drain"),
     (GET, "offline"),
     ("DELETE", "offline/{}"),
+    ("POST, DELETE", "session"),
 ];
 
 pub(super) fn route(
@@ -98,8 +186,8 @@ pub(super) fn route(
     let takes = |method: &str| allow.split(", ").any(|one| one == method);
     match request.method {
         Method::Get | Method::Head if takes("GET") => access.reader(request, client)?,
-        Method::Post if takes("POST") => return change(request, access, client),
-        Method::Delete if takes("DELETE") => return change(request, access, client),
+        Method::Post if takes("POST") => {}
+        Method::Delete if takes("DELETE") => {}
         Method::Get
         | Method::Head
         | Method::Options
@@ -107,23 +195,88 @@ pub(super) fn route(
         | Method::Delete
         | Method::Other => return Err(No::method(allow)),
     }
-    match *pattern {
-        "status" => Ok(Api::Status),
-        "streams" => Ok(Api::Streams),
-        "viewers" => viewers(request.query).map(Api::Viewers),
-        "engines" => Ok(Api::Engines),
-        "offline" => Ok(Api::Offline),
-        _ => {
-            let id = path.rsplit('/').next().and_then(super::play::id);
-            id.map(Api::Stream).ok_or_else(|| No::not_found("no such stream"))
+    match (request.method, *pattern) {
+        (Method::Post, "session") => log_in(request, access, client),
+        (Method::Delete, "session") => {
+            access.own_page(request, client)?;
+            Ok(Api::LogOut)
         }
+        (Method::Post | Method::Delete, pattern) => {
+            access.writer(request, client)?;
+            change(pattern, path, request.query).map(Api::Change)
+        }
+        (_, "status") => Ok(Api::Status),
+        (_, "streams") => Ok(Api::Streams),
+        (_, "viewers") => viewers(request.query).map(Api::Viewers),
+        (_, "engines") => Ok(Api::Engines),
+        (_, "offline") => Ok(Api::Offline),
+        (_, _) => stream_id(path, 0).map(Api::Stream),
     }
 }
 
-/// Who may not change anything is told so; who may is told that it cannot be done yet.
-fn change(request: &Request<'_>, access: &Access, client: &Client) -> Result<Api, No> {
-    access.writer(request, client)?;
-    Err(No::not_found("this change is not served yet"))
+/// Only a header opens a session: another site's form cannot send one.
+fn log_in(request: &Request<'_>, access: &Access, client: &Client) -> Result<Api, No> {
+    access.own_page(request, client)?;
+    if access.api_tokens.is_empty() {
+        return Err(No::not_found("no session is needed: RINGCAST_API_TOKEN is not set"));
+    }
+    let shown = presented(request);
+    let token = shown.bearer().filter(|shown| access.api_tokens.matches(shown).is_some());
+    let token = token.ok_or_else(super::access::no_token)?.to_owned();
+    let origin = external_origin(request, client.behind_proxy);
+    let secure = origin.is_some_and(|origin| origin.https);
+    Ok(Api::LogIn(ApiCookie { token, secure }))
+}
+
+fn change(pattern: &str, path: &str, query: &str) -> Result<Change, No> {
+    match pattern {
+        "streams/{}" => stream_id(path, 0).map(Change::EndStream),
+        "viewers/{}" => {
+            let id = u64::from_str_radix(last(path, 0), 16);
+            let viewer = ViewerId(id.map_err(|_| No::not_found("no such viewer"))?);
+            Ok(Change::EndViewer { viewer, block: block(query)? })
+        }
+        "engines" => Ok(Change::AddEngines),
+        "engines/{}" => Ok(Change::RemoveEngine(engine_id(last(path, 0))?)),
+        "engines/{}/drain" => {
+            let draining = match query_value(query, "draining").as_deref() {
+                None | Some("" | "true" | "1" | "on") => true,
+                Some("false" | "0" | "off") => false,
+                Some(_) => return Err(bad("draining= takes true or false")),
+            };
+            Ok(Change::DrainEngine { engine: engine_id(last(path, 1))?, draining })
+        }
+        "offline/{}" => {
+            let id = super::play::id(last(path, 0));
+            id.map(Change::ClearOffline).ok_or_else(|| No::not_found("no such id is offline"))
+        }
+        _ => Err(No::not_found("this change is not served yet")),
+    }
+}
+
+/// A segment of the path, counted from its end.
+fn last(path: &str, from_end: usize) -> &str {
+    path.rsplit('/').nth(from_end).unwrap_or_default()
+}
+
+fn stream_id(path: &str, from_end: usize) -> Result<Infohash, No> {
+    super::play::id(last(path, from_end)).ok_or_else(|| No::not_found("no such stream"))
+}
+
+fn engine_id(segment: &str) -> Result<String, No> {
+    let id = percent_decode(segment);
+    let fits = id.len() <= ENGINE_BYTES_MAX && !id.contains(char::is_control);
+    if fits { Ok(id.into_owned()) } else { Err(No::not_found("no such engine")) }
+}
+
+fn block(query: &str) -> Result<Duration, No> {
+    let Some(text) = query_value(query, "block").filter(|text| !text.is_empty()) else {
+        return Ok(Duration::ZERO);
+    };
+    let seconds = text.parse().ok().filter(|seconds| *seconds <= BLOCK_SECONDS_MAX);
+    let seconds = seconds
+        .ok_or_else(|| bad(&format!("block= takes seconds, {BLOCK_SECONDS_MAX} at most")))?;
+    Ok(Duration::from_secs(seconds))
 }
 
 fn matches(pattern: &str, path: &str) -> bool {

@@ -14,6 +14,8 @@ use std::net::IpAddr;
 pub use self::access::API_COOKIE;
 pub use self::access::Access;
 pub use self::api::Api;
+pub use self::api::ApiCookie;
+pub use self::api::Change;
 pub use self::api::VIEWERS_LIMIT_DEFAULT;
 pub use self::api::VIEWERS_LIMIT_MAX;
 pub use self::api::ViewerSort;
@@ -179,6 +181,11 @@ impl<'a> Place<'a> {
 }
 
 impl Route {
+    /// The answer depends on what stands behind the head.
+    pub fn takes_body(&self) -> bool {
+        matches!(self, Self::Api(Api::Change(change)) if change.takes_body())
+    }
+
     /// The metric label `route`.
     pub fn label(&self) -> &'static str {
         match self {

@@ -3,8 +3,10 @@
 //! One task a connection, bounded by the head deadline and the reply deadline. A player's socket
 //! leaves this file as a descriptor and never comes back.
 
+use crate::base::ids::ShardId;
 use crate::base::ids::Target;
 use crate::base::time;
+use crate::http::addr::limit_key;
 use crate::http::forwarded::Client;
 use crate::http::head::Parse;
 use crate::http::head::glance;
@@ -24,11 +26,17 @@ use crate::router::Play;
 use crate::router::Route;
 use crate::router::Routed;
 use crate::shard::api;
+use crate::shard::blocks::Person;
+use crate::shard::change;
+use crate::shard::core::Conversation;
 use crate::shard::core::Shard;
 use crate::shard::join::Joining;
+use crate::shard::join::NotNow;
+use crate::shard::message::Message;
 use crate::shard::seats::Full;
 use crate::shard::seats::Seat;
 use std::io;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -47,12 +55,11 @@ const SHED_PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn accept(shard: Shard, acceptor: Acceptor) {
     let mut batch = Vec::with_capacity(64);
+    let mut next = 0;
     loop {
         match acceptor.accept_batch(&mut batch).await {
             Ok(taken) => {
-                for accepted in batch.drain(..) {
-                    runtime::spawn(serve(shard.clone(), accepted));
-                }
+                batch.drain(..).for_each(|accepted| take(&shard, accepted, &mut next));
                 if taken.shed > 0 {
                     shard.quietly(|core| core.stats.accepts_shed += taken.shed as u64);
                     runtime::sleep(SHED_PAUSE).await;
@@ -68,12 +75,50 @@ pub(crate) async fn accept(shard: Shard, acceptor: Acceptor) {
     }
 }
 
-async fn serve(shard: Shard, accepted: Accepted) {
+/// Here, or in turn on every shard where there are fewer listeners than shards. `next` is the
+/// shard whose turn it is.
+fn take(shard: &Shard, accepted: Accepted, next: &mut usize) {
+    let (me, shards, spread) =
+        shard.quietly(|core| (core.me, core.mail.shards(), core.shared.spread));
+    let to = ShardId((*next % shards) as u8);
+    *next += 1;
+    let socket = shard.quietly(|core| core.shared.sockets.take(None));
+    let Ok(socket) = socket else {
+        return runtime::spawn(turn_away(shard.clone(), accepted));
+    };
+    if !spread || to == me {
+        return runtime::spawn(serve(shard.clone(), accepted, socket));
+    }
+    shard.with(|core| core.mail.send(to, Message::Adopt(Box::new((accepted, socket)))));
+}
+
+/// One connection too many.
+async fn turn_away(shard: Shard, accepted: Accepted) {
+    shard.quietly(|core| core.stats.accepts_shed += 1);
+    // Only so many are told: what they hold are the last descriptors.
+    let Ok(_told) = shard.quietly(|core| core.shared.turned_away.take(None)) else { return };
+    if let Ok(conn) = Conn::from_fd(accepted.fd) {
+        let _ = reply(conn, &no_room()).await;
+    }
+}
+
+/// What a client is told when there is no descriptor for it: the whole reply.
+pub(crate) fn no_room() -> Vec<u8> {
+    let message = "this server is full: its limit of open files is reached (ulimit -n, \
+                   LimitNOFILE)";
+    let mut out = Vec::with_capacity(512);
+    NotNow::new(ErrorCode::NoCapacity, message).retry_after(10).write(&mut out, true);
+    out
+}
+
+/// `socket` is its place among all connections.
+pub(crate) async fn serve(shard: Shard, accepted: Accepted, socket: Seat) {
     let peer = accepted.peer;
     let Ok(conn) = Conn::from_fd(accepted.fd) else { return };
-    let key = shard.quietly(|core| core.conversations.insert(conn.closer()));
+    let conversation = Conversation { closer: conn.closer(), socket: Some(socket) };
+    let key = shard.quietly(|core| core.conversations.insert(conversation));
     // A client that goes away has its own reasons; nothing of it is worth a line.
-    let _ = converse(&shard, conn, peer).await;
+    let _ = converse(&shard, conn, peer, key).await;
     let draining = shard.quietly(|core| {
         core.conversations.remove(key);
         core.draining
@@ -83,7 +128,7 @@ async fn serve(shard: Shard, accepted: Accepted) {
     }
 }
 
-async fn converse(shard: &Shard, mut conn: Conn, peer: SocketAddr) -> io::Result<()> {
+async fn converse(shard: &Shard, mut conn: Conn, peer: SocketAddr, key: usize) -> io::Result<()> {
     let head_timeout = shard.quietly(|core| core.shared.config.head_timeout);
     conn.set_deadline(time::now() + head_timeout, Sweep::Read);
     let mut head = Vec::new();
@@ -100,13 +145,27 @@ async fn converse(shard: &Shard, mut conn: Conn, peer: SocketAddr) -> io::Result
         }
         match parse_request(&head) {
             Ok(Parse::Partial) => {}
-            Ok(Parse::Complete { head: request, .. }) => {
+            Ok(Parse::Complete { head: request, consumed }) => {
                 conn.clear_deadline();
                 let agent = request.user_agent().into_owned();
-                let routed = shard
-                    .quietly(|core| router::route(&request, &core.shared.config.access, peer.ip()));
+                let routed =
+                    shard.quietly(|core| router::route(&request, &core.live.access, peer.ip()));
+                let length = request.content_length;
                 return match routed {
-                    Ok(routed) => answer(shard, conn, routed, agent).await,
+                    Ok(Routed { route: Route::Play(play), client, token_name: name, .. }) => {
+                        begin(shard, conn, Player { play, agent, name, client, key }).await
+                    }
+                    Ok(routed) if routed.route.takes_body() => {
+                        let deadline = time::now() + head_timeout;
+                        let begun = &head[consumed..];
+                        match change::read_body(&mut conn, begun, length, deadline).await? {
+                            Ok(body) => answer(shard, conn, routed, &body).await,
+                            Err((code, message)) => {
+                                refuse(shard, conn, &head, code, &message).await
+                            }
+                        }
+                    }
+                    Ok(routed) => answer(shard, conn, routed, &[]).await,
                     Err(refusal) => {
                         let mut out = Vec::with_capacity(512);
                         refusal.write(&mut out);
@@ -147,14 +206,11 @@ async fn reply(mut conn: Conn, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-async fn answer(shard: &Shard, conn: Conn, routed: Routed, agent: String) -> io::Result<()> {
+async fn answer(shard: &Shard, conn: Conn, routed: Routed, request_body: &[u8]) -> io::Result<()> {
     let label = routed.route.label();
     let mut out = Vec::with_capacity(1_024);
     let status = match routed.route {
-        Route::Play(play) => {
-            let who = Player { play, agent, name: routed.token_name, client: routed.client };
-            return begin(shard, conn, who).await;
-        }
+        Route::Play(_) => unreachable!("its socket is handed over"),
         Route::PlayHead(target) => match shard.quietly(|core| core.not_a_channel(&target)) {
             Some(refusal) => {
                 refusal.write(&mut out, false);
@@ -176,7 +232,7 @@ async fn answer(shard: &Shard, conn: Conn, routed: Routed, agent: String) -> io:
         | Route::Metrics
         | Route::Healthz
         | Route::Readyz) => {
-            let page = api::page(shard, route).await;
+            let page = api::page(shard, route, request_body).await;
             page.write(&mut out, routed.with_body, routed.cors);
             page.status
         }
@@ -190,11 +246,14 @@ struct Player {
     agent: String,
     name: Option<String>,
     client: Client,
+    /// Of its conversation.
+    key: usize,
 }
 
 /// Hands the socket over, or says why not.
 async fn begin(shard: &Shard, mut conn: Conn, player: Player) -> io::Result<()> {
-    let seat = match shard.quietly(|core| core.may_join(&player.play.target, &player.client)) {
+    let limited_as = player.limited_as();
+    let seat = match shard.quietly(|core| core.may_join(&player, limited_as)) {
         Ok(seat) => seat,
         Err(refusal) => {
             let mut out = Vec::with_capacity(512);
@@ -205,67 +264,66 @@ async fn begin(shard: &Shard, mut conn: Conn, player: Player) -> io::Result<()> 
     };
     // What a player sent behind its head would turn our close into a reset.
     conn.discard(DRAIN_BYTES_MAX);
+    let socket = shard.quietly(|core| core.conversations[player.key].socket.take());
+    let socket = socket.expect("a conversation ends in one viewer at most");
     let joining = Joining {
         fd: conn.into_fd()?,
         seat,
+        socket,
         target: player.play.target,
         seekback_seconds: player.play.seekback_seconds,
         address: player.client.address,
+        limited_as,
         agent: player.agent,
         name: player.name,
     };
     shard.with(|core| core.join(joining))
 }
 
-/// Why a viewer may not even wait.
-pub(crate) struct NoEntry {
-    pub(crate) code: ErrorCode,
-    pub(crate) message: String,
-    pub(crate) retry_after_s: Option<u32>,
-}
-
-impl NoEntry {
-    fn write(&self, out: &mut Vec<u8>, with_body: bool) {
-        let retry_after_s = self.retry_after_s;
-        let error = ErrorReply { retry_after_s, ..ErrorReply::new(self.code, &self.message) };
-        write_error(out, &error, with_body);
+impl Player {
+    /// What it counts under where addresses have limits.
+    fn limited_as(&self) -> Option<IpAddr> {
+        (!self.client.exempt).then(|| limit_key(self.client.address))
     }
 }
 
 impl crate::shard::core::Core {
-    fn may_join(&self, target: &Target, client: &Client) -> Result<Seat, NoEntry> {
+    fn may_join(&self, player: &Player, limited_as: Option<IpAddr>) -> Result<Seat, NotNow> {
         if self.draining {
-            let message = "this server is shutting down".to_owned();
-            let code = ErrorCode::ShuttingDown;
-            return Err(NoEntry { code, message, retry_after_s: Some(5) });
+            let refusal = NotNow::new(ErrorCode::ShuttingDown, "this server is shutting down");
+            return Err(refusal.retry_after(5));
         }
-        if let Some(refusal) = self.not_a_channel(target) {
+        let person = Person::of(player.name.as_deref(), limited_as);
+        if let Some(until) = self.shared.blocks.until(person.as_ref(), self.now) {
+            let seconds = until.since(self.now).as_secs() + 1;
+            let message = format!("the operator keeps you out for another {seconds} s");
+            return Err(NotNow::new(ErrorCode::Forbidden, &message));
+        }
+        if let Some(refusal) = self.not_a_channel(&player.play.target) {
             return Err(refusal);
         }
-        self.shared.seats.take(client).map_err(|full| {
-            let (code, message) = match full {
-                Full::Everywhere => {
-                    (ErrorCode::NoCapacity, "this server is full: RINGCAST_MAX_VIEWERS is reached")
-                }
-                Full::OneAddress => (
+        self.shared.seats.take(limited_as).map_err(|full| {
+            let refusal = match full {
+                Full::Everywhere => NotNow::new(
+                    ErrorCode::NoCapacity,
+                    "this server is full: RINGCAST_MAX_VIEWERS is reached",
+                ),
+                Full::OneAddress => NotNow::new(
                     ErrorCode::TooMany,
                     "too many viewers of this address: RINGCAST_MAX_VIEWERS_PER_IP is reached",
                 ),
             };
-            NoEntry { code, message: message.to_owned(), retry_after_s: Some(10) }
+            refusal.retry_after(10)
         })
     }
 
-    fn not_a_channel(&self, target: &Target) -> Option<NoEntry> {
-        let listed = match (&self.shared.config.channels, target) {
+    fn not_a_channel(&self, target: &Target) -> Option<NotNow> {
+        let listed = match (&self.live.channels, target) {
             (None, _) => true,
             (Some(channels), Target::Id(id) | Target::Infohash(id)) => channels.contains(id),
             (Some(_), Target::Url(_) | Target::Magnet(_)) => false,
         };
-        (!listed).then(|| NoEntry {
-            code: ErrorCode::NotFound,
-            message: "not one of the configured channels (RINGCAST_CHANNELS_ONLY)".to_owned(),
-            retry_after_s: None,
-        })
+        let message = "not one of the configured channels (RINGCAST_CHANNELS_ONLY)";
+        (!listed).then(|| NotNow::new(ErrorCode::NotFound, message))
     }
 }

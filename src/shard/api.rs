@@ -15,7 +15,7 @@ use crate::admin::records::ViewerRecord;
 use crate::admin::records::list;
 use crate::admin::records::one;
 use crate::base::ids::Infohash;
-use crate::base::time::Wall;
+use crate::base::time;
 use crate::http::render::ErrorCode;
 use crate::http::render::ErrorReply;
 use crate::http::render::Head;
@@ -26,6 +26,7 @@ use crate::router::Api;
 use crate::router::Route;
 use crate::router::ViewerSort;
 use crate::router::ViewersQuery;
+use crate::shard::change;
 use crate::shard::core::Shard;
 use crate::shard::gather::gather;
 use crate::shard::message::Ask;
@@ -43,26 +44,36 @@ pub(crate) struct Page {
     pub(crate) status: u16,
     content_type: &'static str,
     body: Result<String, (ErrorCode, String)>,
+    header: Option<(&'static str, String)>,
 }
 
 impl Page {
-    fn json(body: String) -> Self {
-        Self { status: 200, content_type: JSON, body: Ok(body) }
+    pub(super) fn json(body: String) -> Self {
+        Self { status: 200, content_type: JSON, body: Ok(body), header: None }
     }
 
-    fn error(code: ErrorCode, message: &str) -> Self {
+    pub(super) fn error(code: ErrorCode, message: &str) -> Self {
         let body = Err((code, message.to_owned()));
-        Self { status: code.status(), content_type: JSON, body }
+        Self { status: code.status(), content_type: JSON, body, header: None }
+    }
+
+    pub(super) fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(super) fn with_header(self, name: &'static str, value: String) -> Self {
+        Self { header: Some((name, value)), ..self }
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>, with_body: bool, cors: bool) {
         match &self.body {
             Ok(body) => {
+                let header = self.header.as_ref().map(|(name, value)| (*name, value.as_str()));
                 let head = Head {
                     status: self.status,
                     content_type: self.content_type,
                     content_length: Some(body.len() as u64),
-                    headers: &[],
+                    headers: header.as_slice(),
                     cors,
                     no_store: true,
                 };
@@ -79,12 +90,12 @@ impl Page {
     }
 }
 
-pub(crate) async fn page(shard: &Shard, route: Route) -> Page {
+pub(crate) async fn page(shard: &Shard, route: Route, request_body: &[u8]) -> Page {
     match route {
         Route::GetVersion => Page::json(engine_shape::get_version(ENGINE_VERSION)),
         Route::GetStatus => Page::json(engine_shape::get_status(ENGINE_VERSION)),
         Route::AceStatus { id } => ace_status(shard, id).await,
-        Route::Api(api) => api_page(shard, api).await,
+        Route::Api(api) => api_page(shard, api, request_body).await,
         Route::Metrics => metrics_page(shard).await,
         Route::Healthz => Page::json("{\"status\":\"ok\"}".to_owned()),
         Route::Readyz => ready_page(shard).await,
@@ -94,8 +105,11 @@ pub(crate) async fn page(shard: &Shard, route: Route) -> Page {
     }
 }
 
-async fn api_page(shard: &Shard, api: Api) -> Page {
+async fn api_page(shard: &Shard, api: Api, request_body: &[u8]) -> Page {
     match api {
+        Api::Change(change) => change::page(shard, change, request_body).await,
+        Api::LogIn(cookie) => change::log_in(&cookie),
+        Api::LogOut => change::log_out(),
         Api::Status => Page::json(one(&status(shard).await)),
         Api::Streams => {
             let rows = streams(shard).await;
@@ -261,7 +275,7 @@ async fn status(shard: &Shard) -> StatusRecord {
     let engines = all.iter().flat_map(|metrics| &metrics.engines);
     StatusRecord {
         version: version.to_owned(),
-        uptime_seconds: Wall::now().unix_ms().saturating_sub(started.unix_ms()) / 1_000,
+        uptime_seconds: time::now().since(started).as_secs(),
         shards: all.len(),
         send_path: all.first().map_or("", |metrics| metrics.send_path).to_owned(),
         streams,
@@ -292,7 +306,7 @@ async fn metrics_page(shard: &Shard) -> Page {
     let mut snapshot = MetricsSnapshot {
         version: version.to_owned(),
         driver: all.first().map_or("", |metrics| metrics.send_path).to_owned(),
-        uptime_seconds: (Wall::now().unix_ms() - started.unix_ms()) as f64 / 1_000.0,
+        uptime_seconds: time::now().since(started).as_secs_f64(),
         viewers: sum(|metrics| metrics.viewers),
         streams: states(&all),
         ingest_bytes: sum(|metrics| metrics.ingest_bytes),
@@ -327,7 +341,8 @@ async fn metrics_page(shard: &Shard) -> Page {
         merge(&mut snapshot, metrics);
     }
     let body = crate::admin::metrics::render(&snapshot);
-    Page { status: 200, content_type: crate::admin::metrics::CONTENT_TYPE, body: Ok(body) }
+    let content_type = crate::admin::metrics::CONTENT_TYPE;
+    Page { content_type, ..Page::json(body) }
 }
 
 /// Streams by state; a state without a stream is a zero, not a hole.

@@ -18,14 +18,19 @@ use crate::registry::directory::Directory;
 use crate::registry::resolver::Resolver;
 use crate::ring::SlabCache;
 use crate::shard::Shared;
+use crate::shard::accept;
 use crate::shard::audience::Audience;
 use crate::shard::audience::Paths;
 use crate::shard::audience::Round;
 use crate::shard::channel::ChannelId;
 use crate::shard::gather::Gather;
+use crate::shard::live::Live;
+use crate::shard::lost::Estate;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
 use crate::shard::message::Watching;
+use crate::shard::seats::Seat;
+use crate::shard::seats::Ticket;
 use crate::shard::source::Source;
 use crate::shard::stats::Stats;
 use crate::viewer::CloseReason;
@@ -64,7 +69,8 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Shard(Rc<Cell>);
 
 struct Cell {
-    core: RefCell<Core>,
+    /// None once it was taken, after a panic: nothing of the shard runs again.
+    core: RefCell<Option<Core>>,
     signal: Signal,
 }
 
@@ -73,6 +79,13 @@ struct Cell {
 pub(crate) struct Place {
     pub(crate) audience: usize,
     pub(crate) entry: usize,
+}
+
+/// A connection that is no viewer (yet).
+pub(crate) struct Conversation {
+    pub(crate) closer: Closer,
+    /// Its place among all connections, until a viewer takes it along.
+    pub(crate) socket: Option<Seat>,
 }
 
 /// What an answer of the pool is for.
@@ -90,6 +103,7 @@ pub(crate) struct Core {
     /// When the last turn began and ended.
     turned: (Instant, Instant),
     pub(crate) shared: Arc<Shared>,
+    pub(crate) live: Arc<Live>,
     pub(crate) mail: Mailboxes<Message>,
     pub(crate) egress: RingEgress,
     pub(crate) events: Vec<Event>,
@@ -106,6 +120,8 @@ pub(crate) struct Core {
     pub(crate) pool: Option<Pool>,
     pub(crate) wanted: BTreeMap<u64, Wanted>,
     pub(crate) resolving: BTreeMap<u64, Target>,
+    /// Questions that are out here, each paid for by the address that it was asked for.
+    pub(crate) tickets: BTreeMap<u64, Ticket>,
     pub(crate) gathers: BTreeMap<u64, Rc<Gather>>,
     pub(crate) scratch: Box<[u8]>,
     /// Bytes that go before or between ranges of a ring, built anew for each viewer.
@@ -117,7 +133,7 @@ pub(crate) struct Core {
     pub(crate) stats: Stats,
     pub(crate) draining: bool,
     /// Connections that are no viewers (yet): their head is read, or a page is written.
-    pub(crate) conversations: Slab<Closer>,
+    pub(crate) conversations: Slab<Conversation>,
     /// When viewers who have not taken the last of their bytes by now are closed all the same.
     drain_until: Instant,
     abort_at: Instant,
@@ -130,26 +146,24 @@ pub(crate) struct Core {
 }
 
 pub(crate) struct Parts {
-    pub(crate) me: ShardId,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) mail: Mailboxes<Message>,
+    pub(crate) estate: Estate,
     pub(crate) egress: RingEgress,
 }
+
+const TAKEN: &str = "a shard whose core was taken runs no more";
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Rc::new_cyclic(|handle| Cell {
-            core: RefCell::new(Core::new(parts, handle.clone())),
+            core: RefCell::new(Some(Core::new(parts, handle.clone()))),
             signal: Signal::new(),
         }))
     }
 
     /// Runs `act` on the state, then lets a turn follow.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
-        let mut core = self.0.core.borrow_mut();
-        core.now = time::now();
-        let result = act(&mut core);
-        drop(core);
+        let result = self.quietly(act);
         self.0.signal.notify();
         result
     }
@@ -157,8 +171,14 @@ impl Shard {
     /// Runs `act` on the state without asking for a turn.
     pub(crate) fn quietly<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
         let mut core = self.0.core.borrow_mut();
+        let core = core.as_mut().expect(TAKEN);
         core.now = time::now();
-        act(&mut core)
+        act(core)
+    }
+
+    /// After a panic: None when the panicking frame still holds it.
+    pub(super) fn take_core(&self) -> Option<Core> {
+        self.0.core.try_borrow_mut().ok()?.take()
     }
 
     pub(crate) fn notify(&self) {
@@ -171,20 +191,21 @@ impl Shard {
 
     /// One turn; when to come back though nothing wakes the shard.
     pub(crate) fn turn(&self) -> Instant {
-        self.0.core.borrow_mut().turn()
+        self.0.core.borrow_mut().as_mut().expect(TAKEN).turn()
     }
 }
 
 impl Core {
     fn new(parts: Parts, handle: Weak<Cell>) -> Self {
-        let Parts { me, shared, mail, egress } = parts;
+        let Parts { shared, estate, egress } = parts;
         let config = &shared.config;
-        let pool = (me == ShardId(0)).then(|| Pool::new(config.pool));
+        let Estate { mail, live, pool, directory, stats, tokens, viewers, serials, .. } = estate;
         Self {
-            me,
+            me: mail.me(),
             now: time::now(),
             news_since: time::now(),
             turned: (time::now(), time::now()),
+            live,
             mail,
             paths: Paths::new(config.send, &egress),
             egress,
@@ -196,25 +217,26 @@ impl Core {
             sources: BTreeMap::new(),
             source_keys: BTreeMap::new(),
             resolver: Resolver::new(config.resolver),
-            directory: Directory::new(config.directory),
+            directory,
             pool,
             wanted: BTreeMap::new(),
             resolving: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             gathers: BTreeMap::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             out: Vec::with_capacity(64 * 188 + 1_024),
             due_audiences: Vec::new(),
             round: Round::default(),
             due_sources: Vec::new(),
-            stats: Stats::default(),
+            stats,
             draining: false,
             conversations: Slab::new(),
             drain_until: Instant::NEVER,
             abort_at: Instant::NEVER,
             stops_pending: 0,
-            next_token: 0,
-            next_viewer: 0,
-            next_serial: 0,
+            next_token: tokens,
+            next_viewer: viewers,
+            next_serial: serials,
             handle,
             shared,
         }
@@ -222,6 +244,11 @@ impl Core {
 
     pub(crate) fn handle(&self) -> Shard {
         Shard(self.handle.upgrade().expect("the cell outlives every borrow of its core"))
+    }
+
+    /// Those that were given out last: tokens, viewers, serials.
+    pub(super) fn numbers(&self) -> (u64, u64, u64) {
+        (self.next_token, self.next_viewer, self.next_serial)
     }
 
     pub(crate) fn next_token(&mut self) -> u64 {
@@ -350,8 +377,13 @@ impl Core {
             Message::Denied { token, reason, retry_after } => {
                 self.on_denied(token, &reason, retry_after);
             }
-            Message::Resolve { from, token, target } => self.resolve_for(from, token, target),
-            Message::Resolved { token, resolution } => self.on_resolved(token, resolution),
+            Message::Resolve { from, token, target, payer } => {
+                self.resolve_for(from, token, target, payer);
+            }
+            Message::Resolved { token, resolution, ticket } => {
+                self.on_resolved(token, resolution, ticket);
+            }
+            Message::Unresolved { token, payer } => self.on_unresolved(token, payer),
             Message::Confirmed { target, infohash } => self.on_confirmed(target, infohash),
             Message::Forget { target } => self.on_forget(target),
             Message::Offline { key, reason } => {
@@ -369,6 +401,7 @@ impl Core {
             Message::Hosted(subscribe) => self.on_hosted(subscribe),
             Message::Subscribed { key, channel } => self.on_subscribed(&key, channel),
             Message::Declined { key, answer } => self.on_declined(&key, &answer),
+            Message::Unpaid { key, payer } => self.on_unpaid(&key, payer),
             Message::Watching { channel, what } => self.on_watching(channel, what),
             Message::Ask { from, token, ask } => {
                 let told = self.tell(ask);
@@ -379,6 +412,14 @@ impl Core {
                     gather.put(told);
                 }
             }
+            Message::Adopt(adopted) => {
+                let (accepted, socket) = *adopted;
+                crate::net::runtime::spawn(accept::serve(self.handle(), accepted, socket));
+            }
+            Message::ShardLost { shard } => self.on_shard_lost(shard),
+            #[cfg(debug_assertions)]
+            Message::Panic => panic!("a shard was asked to panic"),
+            Message::Reload(live) => self.on_reload(live),
             Message::Drain => self.drain(),
         }
     }
@@ -408,7 +449,8 @@ impl Core {
     /// True when no shard has anything left: until then each of them answers the others.
     pub(crate) fn is_everybody_quiet(&self) -> bool {
         self.shared.set_quiet(self.me, self.is_quiet());
-        self.shared.is_everybody_quiet()
+        // A connection may be on its way from one shard to another.
+        self.shared.is_everybody_quiet() && self.shared.sockets.taken() == 0
     }
 
     /// True when nothing of this shard is left that an engine, a viewer or a client waits for.
@@ -435,7 +477,7 @@ impl Core {
         crate::net::runtime::spawn(async move {
             crate::net::runtime::sleep(LAST_WORDS_MAX).await;
             shard.quietly(|core| {
-                core.conversations.iter().for_each(|(_, closer)| closer.shutdown_read());
+                core.conversations.iter().for_each(|(_, one)| one.closer.shutdown_read());
             });
         });
     }

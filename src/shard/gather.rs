@@ -51,7 +51,7 @@ pub(crate) async fn gather(shard: &Shard, ask: Ask) -> Gathered {
         core.gathers.insert(token, gather.clone());
         for to in 0..core.mail.shards() {
             let from = core.me;
-            core.mail.send(ShardId(to as u8), Message::Ask { from, token, ask });
+            core.mail.send(ShardId(to as u8), Message::Ask { from, token, ask: ask.clone() });
         }
         (token, gather)
     });

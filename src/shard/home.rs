@@ -5,38 +5,57 @@ use crate::base::ids::Generation;
 use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
 use crate::base::ids::Target;
+use crate::http::render::ErrorCode;
 use crate::registry::directory::Claim as Claimed;
 use crate::registry::directory::Start;
 use crate::registry::resolver;
 use crate::registry::resolver::QueryId;
 use crate::registry::resolver::QueryReply;
 use crate::registry::resolver::Resolution;
+use crate::shard::audience::Phase;
 use crate::shard::audience::Stage;
 use crate::shard::channel::ChannelId;
 use crate::shard::core::Core;
 use crate::shard::core::Wanted;
+use crate::shard::join::NotNow;
 use crate::shard::message::Claim;
 use crate::shard::message::Message;
+use crate::shard::message::StartFor;
 use crate::shard::message::Subscribe;
 use crate::shard::message::Watching;
+use crate::shard::seats::AtLimit;
+use crate::shard::seats::Ticket;
 use crate::stream;
 use crate::stream::Answer;
 use crate::stream::Code;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A stream that opens or ends just now is asked again after this.
 const MERGE_AGAIN: Duration = Duration::from_millis(100);
 
 impl Core {
-    pub(crate) fn resolve_for(&mut self, from: ShardId, token: u64, target: Target) {
+    pub(crate) fn resolve_for(
+        &mut self,
+        from: ShardId,
+        token: u64,
+        target: Target,
+        payer: Option<IpAddr>,
+    ) {
         let live = match &target {
             Target::Id(id) | Target::Infohash(id) => {
                 self.directory.runs_on(&Target::Infohash(*id)).is_some()
             }
             Target::Url(_) | Target::Magnet(_) => self.directory.runs_on(&target).is_some(),
         };
-        // The resolver knows one token; who asked, and under which number, rides in it.
-        let token = u64::from(from.0) << 56 | token;
+        if self.resolver.would_ask(&target, live, self.now) {
+            // A question to an engine is the first part of a cold start.
+            let Ok(ticket) = self.shared.starts.take(payer) else {
+                return self.mail.send(from, Message::Unresolved { token, payer });
+            };
+            self.tickets.extend(ticket.map(|ticket| (asked_by(from, token), ticket)));
+        }
+        let token = asked_by(from, token);
         self.resolver.handle(resolver::Input::Resolve { token, target, live }, self.now);
         self.drain_resolver();
     }
@@ -60,9 +79,10 @@ impl Core {
                     self.ask_pool(crate::engine::pool::Input::Select(select));
                 }
                 resolver::Output::Resolved { token, resolution } => {
+                    let ticket = self.tickets.remove(&token);
                     let to = ShardId((token >> 56) as u8);
                     let token = token & ((1 << 56) - 1);
-                    self.mail.send(to, Message::Resolved { token, resolution });
+                    self.mail.send(to, Message::Resolved { token, resolution, ticket });
                 }
             }
         }
@@ -90,13 +110,15 @@ impl Core {
     }
 
     /// On the shard that asked.
-    pub(crate) fn on_resolved(&mut self, token: u64, resolution: Resolution) {
+    pub(crate) fn on_resolved(
+        &mut self,
+        token: u64,
+        resolution: Resolution,
+        ticket: Option<Ticket>,
+    ) {
         let Some(asked) = self.resolving.remove(&token) else { return };
-        let found = self.audiences.iter().find(|(_, audience)| {
-            matches!(audience.stage, Stage::Resolving { token: mine } if mine == token)
-        });
-        let Some((at, audience)) = found else { return };
-        if audience.counts().0 == 0 {
+        let Some(at) = self.resolving_as(token) else { return };
+        if self.audiences[at].counts().0 == 0 {
             // Everybody left meanwhile: no engine is troubled for nobody.
             self.audiences[at].over = true;
             self.retire_detached();
@@ -126,10 +148,65 @@ impl Core {
                 given
             }
         };
-        self.settle_key(at, key, open);
+        let payer = self.payer_of(at);
+        self.settle_key(at, key, open, StartFor { payer, ticket });
     }
 
-    fn settle_key(&mut self, at: usize, key: Target, open: Target) {
+    fn resolving_as(&self, token: u64) -> Option<usize> {
+        let found = self.audiences.iter().find(|(_, audience)| {
+            matches!(audience.stage, Stage::Resolving { token: mine } if mine == token)
+        });
+        found.map(|(at, _)| at)
+    }
+
+    /// The address of whoever has waited for longest.
+    fn payer_of(&self, at: usize) -> Option<IpAddr> {
+        let mut entries = self.audiences[at].entries.iter();
+        let waiting = entries.find(|(_, entry)| entry.phase == Phase::Waiting);
+        waiting.and_then(|(_, entry)| entry.who.limited_as)
+    }
+
+    pub(crate) fn on_unresolved(&mut self, token: u64, payer: Option<IpAddr>) {
+        self.resolving.remove(&token);
+        if let Some(at) = self.resolving_as(token) {
+            self.turn_away(at, payer);
+        }
+    }
+
+    pub(crate) fn on_unpaid(&mut self, key: &Target, payer: Option<IpAddr>) {
+        if let Some(at) = self.subscribing(key) {
+            self.turn_away(at, payer);
+        }
+    }
+
+    /// One address has too many starts in flight: its viewers are told so, and whoever else waits
+    /// for the same channel asks on its own account.
+    fn turn_away(&mut self, at: usize, payer: Option<IpAddr>) {
+        let entries = self.audiences[at].entries.iter();
+        let its = entries
+            .filter(|(_, entry)| entry.phase == Phase::Waiting && entry.who.limited_as == payer);
+        let message = "too many channels of this address are starting: \
+                       RINGCAST_MAX_STARTS_PER_IP is reached";
+        let refusal = NotNow::new(ErrorCode::TooMany, message).retry_after(10);
+        for index in its.map(|(index, _)| index).collect::<Vec<_>>() {
+            self.refuse(at, index, &refusal);
+        }
+        if self.audiences[at].waiting == 0 {
+            self.audiences[at].over = true;
+            return self.retire_detached();
+        }
+        self.ask_anew(at);
+    }
+
+    /// From the beginning: what was asked before is not answered, or not to be.
+    pub(crate) fn ask_anew(&mut self, at: usize) {
+        let token = self.next_token();
+        self.audiences[at].stage = Stage::Resolving { token };
+        let (target, payer) = (self.audiences[at].keys[0].clone(), self.payer_of(at));
+        self.ask_home(token, target, payer);
+    }
+
+    fn settle_key(&mut self, at: usize, key: Target, open: Target, start: StartFor) {
         match self.audience_keys.get(&key) {
             Some(other) if *other != at && !self.audiences[*other].over => {
                 let into = *other;
@@ -140,7 +217,7 @@ impl Core {
                 if !self.audiences[at].keys.contains(&key) {
                     self.audiences[at].keys.push(key.clone());
                 }
-                self.subscribe(at, key, open);
+                self.subscribe(at, key, open, start);
             }
         }
     }
@@ -152,10 +229,13 @@ impl Core {
         self.retire_detached();
     }
 
-    /// Audiences without a stream go as soon as their last socket is closed.
+    /// Audiences without a stream, or without its owner, go as soon as their last socket is closed
+    /// and nothing of the ring is in flight.
     pub(crate) fn retire_detached(&mut self) {
         let gone = self.audiences.iter().filter(|(_, audience)| {
-            audience.over && audience.channel().is_none() && audience.entries.is_empty()
+            let in_flight = audience.reader.as_ref().map_or(0, crate::ring::Reader::in_flight);
+            let is_detached = audience.channel().is_none() || audience.is_orphan;
+            audience.over && is_detached && audience.entries.is_empty() && in_flight == 0
         });
         let gone: Vec<usize> = gone.map(|(at, _)| at).collect();
         for at in gone {
@@ -233,7 +313,7 @@ impl Core {
     }
 
     /// On the key's home, which is the stream's owner.
-    fn host(&mut self, subscribe: Subscribe) {
+    fn host(&mut self, mut subscribe: Subscribe) {
         if let Some(serial) = self.source_keys.get(&subscribe.key).copied() {
             self.admit(serial, subscribe);
             return;
@@ -245,7 +325,19 @@ impl Core {
             self.refuse_start(subscribe, answer);
             return;
         }
-        match self.open_source(&subscribe) {
+        if subscribe.start.ticket.is_none() {
+            let payer = subscribe.start.payer;
+            match self.shared.starts.take(payer) {
+                Ok(ticket) => subscribe.start.ticket = ticket,
+                Err(AtLimit) => {
+                    let Subscribe { from, key, .. } = subscribe;
+                    self.directory.probe_dropped(&key);
+                    self.directory.release(&key, self.me);
+                    return self.mail.send(from, Message::Unpaid { key, payer });
+                }
+            }
+        }
+        match self.open_source(&mut subscribe) {
             Ok(serial) => self.admit(serial, subscribe),
             Err(answer) => self.refuse_start(subscribe, answer),
         }
@@ -347,6 +439,11 @@ impl Core {
         let to = crate::registry::home(&given, self.mail.shards());
         self.mail.send(to, Message::Confirmed { target: given, infohash });
     }
+}
+
+/// The resolver knows one token; who asked, and under which number, rides in it.
+fn asked_by(from: ShardId, token: u64) -> u64 {
+    u64::from(from.0) << 56 | token
 }
 
 pub(crate) fn no_capacity(setting: &str) -> Answer {

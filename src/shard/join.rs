@@ -26,6 +26,7 @@ use crate::shard::audience::nothing_yet;
 use crate::shard::core::Core;
 use crate::shard::core::Place;
 use crate::shard::message::Message;
+use crate::shard::message::StartFor;
 use crate::shard::message::Watching;
 use crate::shard::seats::Seat;
 use crate::stream::Answer;
@@ -41,11 +42,39 @@ use std::os::fd::OwnedFd;
 pub(crate) struct Joining {
     pub(crate) fd: OwnedFd,
     pub(crate) seat: Seat,
+    /// Among all connections.
+    pub(crate) socket: Seat,
     pub(crate) target: Target,
     pub(crate) seekback_seconds: Option<u32>,
     pub(crate) address: IpAddr,
+    /// What it counts under where addresses have limits.
+    pub(crate) limited_as: Option<IpAddr>,
     pub(crate) agent: String,
     pub(crate) name: Option<String>,
+}
+
+/// Why a player gets no stream: a refusal that is not about the stream.
+#[derive(Clone, Debug)]
+pub(crate) struct NotNow {
+    pub(crate) code: ErrorCode,
+    message: String,
+    retry_after_s: Option<u32>,
+}
+
+impl NotNow {
+    pub(crate) fn new(code: ErrorCode, message: &str) -> Self {
+        Self { code, message: message.to_owned(), retry_after_s: code.retry_after_s() }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>, with_body: bool) {
+        let retry_after_s = self.retry_after_s;
+        let error = ErrorReply { retry_after_s, ..ErrorReply::new(self.code, &self.message) };
+        write_error(out, &error, with_body);
+    }
 }
 
 /// A send that is over.
@@ -67,8 +96,8 @@ fn is_about_the_way(error: &io::Error) -> bool {
 impl Core {
     /// Takes the socket over. The viewer waits in its audience until it can start.
     pub(crate) fn join(&mut self, joining: Joining) -> io::Result<()> {
-        let Joining { fd, seat, target, seekback_seconds, address, agent, name } = joining;
-        let at = self.audience_for(target);
+        let Joining { fd, seat, socket, target, limited_as, .. } = joining;
+        let at = self.audience_for(target, limited_as);
         let place = self.places.insert(Place { audience: at, entry: usize::MAX });
         let slot = match self.egress.add(fd, place as u64) {
             Ok(slot) => slot,
@@ -79,15 +108,16 @@ impl Core {
         };
         let who = Box::new(Who {
             id: self.next_viewer(),
-            address,
-            agent,
-            name,
+            address: joining.address,
+            limited_as,
+            agent: joining.agent,
+            name: joining.name,
             connected_at: Wall::now(),
-            _seat: seat,
+            _seats: [seat, socket],
         });
         let wait_until = self.now + self.shared.config.init_timeout;
         let entry = Entry {
-            viewer: Viewer::new(self.now, seekback_seconds),
+            viewer: Viewer::new(self.now, joining.seekback_seconds),
             slot,
             place,
             phase: Phase::Waiting,
@@ -109,8 +139,9 @@ impl Core {
         Ok(())
     }
 
-    /// The audience of a key, made when there is none (or only one that is ending).
-    pub(crate) fn audience_for(&mut self, target: Target) -> usize {
+    /// The audience of a key, made when there is none (or only one that is ending). `payer` is the
+    /// address that a start would count against.
+    pub(crate) fn audience_for(&mut self, target: Target, payer: Option<IpAddr>) -> usize {
         if let Some(at) = self.audience_keys.get(&target)
             && !self.audiences[*at].over
         {
@@ -122,21 +153,25 @@ impl Core {
         let at = self.audiences.insert(audience);
         // An ending audience of this key keeps its viewers, but nobody finds it any more.
         self.audience_keys.insert(target.clone(), at);
-        self.resolving.insert(token, target.clone());
-        let to = home(&target, self.mail.shards());
-        self.mail.send(to, Message::Resolve { from: self.me, token, target });
+        self.ask_home(token, target, payer);
         at
     }
 
+    pub(crate) fn ask_home(&mut self, token: u64, target: Target, payer: Option<IpAddr>) {
+        self.resolving.insert(token, target.clone());
+        let to = home(&target, self.mail.shards());
+        self.mail.send(to, Message::Resolve { from: self.me, token, target, payer });
+    }
+
     /// Asks the key's home for the stream.
-    pub(crate) fn subscribe(&mut self, at: usize, key: Target, open: Target) {
+    pub(crate) fn subscribe(&mut self, at: usize, key: Target, open: Target, start: StartFor) {
         let audience = &mut self.audiences[at];
         audience.stage = Stage::Subscribing;
         let (count, waiting, copied) = audience.counts();
         audience.told = Some((count, waiting, copied));
         let to = home(&key, self.mail.shards());
         let from = self.me;
-        let subscribe = crate::shard::message::Subscribe { from, key, open, count, waiting };
+        let subscribe = crate::shard::message::Subscribe { from, key, open, count, waiting, start };
         self.mail.send(to, Message::Subscribe(subscribe));
     }
 
@@ -273,8 +308,7 @@ impl Core {
             Err(error) if is_about_the_way(error) && entry.path.is_zero_copy() => {
                 // Nothing of it was accepted: the same bytes go by another way.
                 entry.viewer.ring_done(pinned, 0, self.now);
-                tracing::warn!("zero-copy sends are off on this shard: {error}");
-                let path = self.paths.without_zero_copy();
+                let path = self.paths.without_zero_copy("a send", error);
                 audience.take_path(index, path);
                 audience.ready.push(index);
             }
@@ -397,8 +431,21 @@ impl Core {
         };
         let mut bytes = Vec::with_capacity(512);
         write_error(&mut bytes, &reply, true);
+        self.answer_bytes(at, index, code, &bytes);
+    }
+
+    /// As [`Core::answer`], with what is not about the stream.
+    pub(crate) fn refuse(&mut self, at: usize, index: usize, refusal: &NotNow) {
+        let mut bytes = Vec::with_capacity(512);
+        refusal.write(&mut bytes, true);
+        self.answer_bytes(at, index, refusal.code, &bytes);
+    }
+
+    fn answer_bytes(&mut self, at: usize, index: usize, code: ErrorCode, bytes: &[u8]) {
+        let entry = &self.audiences[at].entries[index];
+        debug_assert_eq!(entry.phase, Phase::Waiting);
         // A new socket has room for this; a peer that is gone needs no answer.
-        let _ = self.egress.send_inline(entry.slot, &bytes);
+        let _ = self.egress.send_inline(entry.slot, bytes);
         self.stats.respond(crate::router::PLAY_LABEL, code.status());
         self.finish_answered(at, index);
     }
@@ -482,7 +529,7 @@ impl Core {
 }
 
 /// The infohash once it is known, else what was asked for.
-fn stream_name(audience: &Audience) -> crate::base::ids::Infohash {
+pub(crate) fn stream_name(audience: &Audience) -> crate::base::ids::Infohash {
     if let Some(channel) = audience.channel() {
         return channel.facts().infohash;
     }

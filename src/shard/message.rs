@@ -10,13 +10,20 @@ use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
 use crate::base::ids::Target;
 use crate::engine::pool;
+use crate::net::listen::Accepted;
 use crate::registry::resolver::Resolution;
 use crate::shard::channel::Channel;
 use crate::shard::channel::ChannelId;
 use crate::shard::engine_io::Address;
+use crate::shard::live::Live;
+use crate::shard::orders::Done;
+use crate::shard::orders::Order;
+use crate::shard::seats::Seat;
+use crate::shard::seats::Ticket;
 use crate::shard::stats::ShardMetrics;
 use crate::stream::Answer;
 use crate::stream::Opened;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +37,16 @@ pub(crate) struct Subscribe {
     pub(crate) open: Target,
     pub(crate) count: u32,
     pub(crate) waiting: u32,
+    pub(crate) start: StartFor,
+}
+
+/// Whose cold start it is, should it become one.
+#[derive(Debug, Default)]
+pub(crate) struct StartFor {
+    /// The address that it counts against; None when limits do not hold for it.
+    pub(crate) payer: Option<IpAddr>,
+    /// Counted already, when its id had to be asked for.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 /// A session whose engine named another infohash than it was opened as.
@@ -62,10 +79,17 @@ pub(crate) enum Message {
         from: ShardId,
         token: u64,
         target: Target,
+        payer: Option<IpAddr>,
     },
     Resolved {
         token: u64,
         resolution: Resolution,
+        ticket: Option<Ticket>,
+    },
+    /// Not asked: this address has as many starts in flight as it may.
+    Unresolved {
+        token: u64,
+        payer: Option<IpAddr>,
     },
     Confirmed {
         target: Target,
@@ -111,6 +135,11 @@ pub(crate) enum Message {
         key: Target,
         answer: Answer,
     },
+    /// Not started: this address has as many starts in flight as it may.
+    Unpaid {
+        key: Target,
+        payer: Option<IpAddr>,
+    },
     Watching {
         channel: ChannelId,
         what: Watching,
@@ -127,6 +156,16 @@ pub(crate) enum Message {
         told: Told,
     },
 
+    /// A connection that another shard accepted.
+    Adopt(Box<(Accepted, Seat)>),
+    /// A shard panicked, and goes on with nothing of what it had.
+    ShardLost {
+        shard: ShardId,
+    },
+    /// For tests.
+    #[cfg(debug_assertions)]
+    Panic,
+    Reload(Arc<Live>),
     Drain,
 }
 
@@ -165,7 +204,7 @@ pub(crate) enum Watching {
     },
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Ask {
     Ready,
     Metrics,
@@ -173,6 +212,7 @@ pub(crate) enum Ask {
     Viewers(Option<Infohash>),
     Engines,
     Offline,
+    Order(Arc<Order>),
 }
 
 #[derive(Debug)]
@@ -184,4 +224,5 @@ pub(crate) enum Told {
     Viewers(Vec<ViewerRecord>),
     Engines(Vec<EngineRecord>),
     Offline(Vec<OfflineRecord>),
+    Order(Done),
 }

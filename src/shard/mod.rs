@@ -9,6 +9,8 @@
 mod accept;
 mod api;
 mod audience;
+mod blocks;
+mod change;
 mod channel;
 mod core;
 mod engine_io;
@@ -16,8 +18,11 @@ mod gather;
 mod home;
 mod ingest;
 mod join;
+mod live;
+mod lost;
 pub mod mailbox;
 mod message;
+mod orders;
 mod pool_desk;
 mod seats;
 mod source;
@@ -28,6 +33,7 @@ mod thread;
 mod translate;
 
 pub use audience::SendMode;
+pub use live::Live;
 pub use thread::Chore;
 pub use thread::Config;
 pub use thread::Fleet;

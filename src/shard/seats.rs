@@ -1,15 +1,14 @@
-//! How many viewers there may be: in all, and of one address.
+//! How many there may be: viewers in all, viewers of one address, cold starts of one address.
 //!
 //! Every shard takes seats from the same count, so that a limit holds exactly however many come at
-//! once. A seat is given back when it is dropped: with its viewer, or with a request that fails
-//! on the way.
+//! once. A seat or a ticket is given back when it is dropped: with its viewer, with the start that
+//! it was for, or with a request that fails on the way.
 
-use crate::http::addr::limit_key;
-use crate::http::forwarded::Client;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,20 +16,17 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The count of all shards. Touched when a viewer comes or goes, never with a byte.
 #[derive(Debug, Default)]
 pub(crate) struct Seats {
-    /// 0 = no limit of its own.
-    max: usize,
-    per_address_max: usize,
+    /// 0 = no limit of its own. A lower one closes nobody.
+    max: AtomicUsize,
     taken: AtomicUsize,
-    /// Empty without a limit per address.
-    by_address: Mutex<BTreeMap<IpAddr, usize>>,
+    pub(crate) by_address: Arc<PerAddress>,
 }
 
 /// One viewer's.
 #[derive(Debug)]
 pub(crate) struct Seat {
     seats: Arc<Seats>,
-    /// What it counts under, where that is limited.
-    address: Option<IpAddr>,
+    _ticket: Option<Ticket>,
 }
 
 /// Why there is none.
@@ -42,26 +38,26 @@ pub(crate) enum Full {
 
 impl Seats {
     pub(crate) fn new(max: usize, per_address_max: usize) -> Self {
-        Self { max, per_address_max, ..Self::default() }
+        let by_address = Arc::new(PerAddress::new(per_address_max));
+        Self { max: AtomicUsize::new(max), taken: AtomicUsize::new(0), by_address }
     }
 
-    pub(crate) fn take(self: &Arc<Self>, client: &Client) -> Result<Seat, Full> {
-        if !one_more(&self.taken, self.max) {
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.store(max, Relaxed);
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Relaxed)
+    }
+
+    /// `address` is what the viewer counts under, unless limits do not hold for it.
+    pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Full> {
+        if !one_more(&self.taken, self.max.load(Relaxed)) {
             return Err(Full::Everywhere);
         }
         // From here on the seat gives itself back.
-        let mut seat = Seat { seats: self.clone(), address: None };
-        if self.per_address_max > 0 && !client.exempt {
-            let address = limit_key(client.address);
-            let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = by_address.entry(address).or_default();
-            if *count >= self.per_address_max {
-                drop(by_address);
-                return Err(Full::OneAddress);
-            }
-            *count += 1;
-            seat.address = Some(address);
-        }
+        let mut seat = Seat { seats: self.clone(), _ticket: None };
+        seat._ticket = self.by_address.take(address).map_err(|AtLimit| Full::OneAddress)?;
         Ok(seat)
     }
 }
@@ -69,15 +65,66 @@ impl Seats {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.taken.fetch_sub(1, Relaxed);
-        let Some(address) = self.address else { return };
-        let by_address = self.seats.by_address.lock();
-        let mut by_address = by_address.unwrap_or_else(PoisonError::into_inner);
-        let left = by_address.get_mut(&address).map_or(0, |count| {
+    }
+}
+
+/// How many of something each address has. Empty without a limit.
+#[derive(Debug, Default)]
+pub(crate) struct PerAddress {
+    /// 0 = no limit.
+    max: AtomicUsize,
+    counts: Mutex<BTreeMap<IpAddr, usize>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    from: Arc<PerAddress>,
+    address: IpAddr,
+}
+
+/// This address has as many as it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AtLimit;
+
+impl PerAddress {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max: AtomicUsize::new(max), counts: Mutex::default() }
+    }
+
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.store(max, Relaxed);
+    }
+
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Ticket>, AtLimit> {
+        let max = self.max.load(Relaxed);
+        let Some(address) = address.filter(|_| max > 0) else { return Ok(None) };
+        let mut counts = self.counts();
+        let count = counts.entry(address).or_default();
+        if *count >= max {
+            return Err(AtLimit);
+        }
+        *count += 1;
+        Ok(Some(Ticket { from: self.clone(), address }))
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut counts = self.from.counts();
+        let left = counts.get_mut(&self.address).map_or(0, |count| {
             *count -= 1;
             *count
         });
         if left == 0 {
-            by_address.remove(&address);
+            counts.remove(&self.address);
         }
     }
 }
@@ -92,33 +139,46 @@ pub(crate) fn one_more(count: &AtomicUsize, max: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn client(address: &str, exempt: bool) -> Client {
-        Client { address: address.parse().unwrap(), exempt, behind_proxy: false }
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
     }
 
     #[test]
     fn a_seat_comes_back_when_it_is_dropped() {
         let seats = Arc::new(Seats::new(2, 0));
-        let one = client("192.0.2.1", false);
-        let first = seats.take(&one).unwrap();
-        let _second = seats.take(&one).unwrap();
-        assert_eq!(seats.take(&one).unwrap_err(), Full::Everywhere);
+        let one = address("192.0.2.1");
+        let first = seats.take(one).unwrap();
+        let _second = seats.take(one).unwrap();
+        assert_eq!(seats.take(one).unwrap_err(), Full::Everywhere);
         drop(first);
-        assert!(seats.take(&one).is_ok());
-        assert!(seats.by_address.lock().unwrap().is_empty());
+        assert!(seats.take(one).is_ok());
+        assert!(seats.by_address.counts().is_empty());
     }
 
     #[test]
     fn an_address_has_its_own_limit() {
         let seats = Arc::new(Seats::new(0, 1));
-        let neighbours = [client("2001:db8::1", false), client("2001:db8::2", false)];
-        let first = seats.take(&neighbours[0]).unwrap();
-        assert_eq!(seats.take(&neighbours[1]).unwrap_err(), Full::OneAddress);
-        assert!(seats.take(&client("192.0.2.1", false)).is_ok());
-        assert!(seats.take(&client("2001:db8::3", true)).is_ok(), "a proxy stands for many");
+        let household = address("2001:db8::");
+        let first = seats.take(household).unwrap();
+        assert_eq!(seats.take(household).unwrap_err(), Full::OneAddress);
+        assert!(seats.take(address("192.0.2.1")).is_ok());
+        assert!(seats.take(None).is_ok(), "a proxy stands for many");
         assert_eq!(seats.taken.load(Relaxed), 1, "a refused one takes nothing");
         drop(first);
-        assert!(seats.take(&neighbours[1]).is_ok());
-        assert!(seats.by_address.lock().unwrap().is_empty());
+        assert!(seats.take(household).is_ok());
+        assert!(seats.by_address.counts().is_empty());
+    }
+
+    #[test]
+    fn a_new_limit_holds_for_those_who_come() {
+        let seats = Arc::new(Seats::new(1, 0));
+        let one = address("192.0.2.1");
+        let _uncounted = seats.take(one).unwrap();
+        seats.set_max(0);
+        seats.by_address.set_max(1);
+        let _counted = seats.take(one).unwrap();
+        assert_eq!(seats.take(one).unwrap_err(), Full::OneAddress);
+        seats.set_max(1);
+        assert_eq!(seats.take(None).unwrap_err(), Full::Everywhere);
     }
 }

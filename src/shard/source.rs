@@ -28,6 +28,7 @@ use crate::shard::message::Claim;
 use crate::shard::message::Message;
 use crate::shard::message::Subscribe;
 use crate::shard::message::Watching;
+use crate::shard::seats::Ticket;
 use crate::stream::Answer;
 use crate::stream::Code;
 use crate::stream::Input;
@@ -67,6 +68,8 @@ pub(crate) struct Source {
     pub(crate) twin_not_before: Instant,
     /// Newcomers of a stream that is ending for good: they start the next one.
     pub(crate) held: Vec<Subscribe>,
+    /// What the address that wanted it first pays until it gives bytes, or ends.
+    pub(crate) start: Option<Ticket>,
     pub(crate) ended: bool,
     pub(crate) started_wall: Wall,
     pub(crate) tend_at: Instant,
@@ -102,8 +105,7 @@ pub(crate) fn provisional(target: &Target) -> Infohash {
 
 impl Core {
     /// Promises memory, then starts the session: nothing has changed when this fails.
-    pub(crate) fn open_source(&mut self, subscribe: &Subscribe) -> Result<u64, Answer> {
-        let config = &self.shared.config;
+    pub(crate) fn open_source(&mut self, subscribe: &mut Subscribe) -> Result<u64, Answer> {
         if self.draining {
             return Err(shutting_down());
         }
@@ -113,7 +115,7 @@ impl Core {
             let code = Code::NoMemory;
             return Err(Answer { code, message, ..no_capacity("RINGCAST_MEMORY") });
         };
-        if !self.shared.stream_opens(config.streams_max) {
+        if !self.shared.stream_opens(self.live.streams_max) {
             return Err(no_capacity("RINGCAST_MAX_STREAMS"));
         }
         let id = self.next_channel();
@@ -146,6 +148,7 @@ impl Core {
             twin_until: Instant::ZERO,
             twin_not_before: Instant::ZERO,
             held: Vec::new(),
+            start: subscribe.start.ticket.take(),
             ended: false,
             started_wall: Wall::now(),
             tend_at: self.now + TEND_EVERY,
@@ -326,6 +329,7 @@ impl Core {
                 self.tell_home(open, |target| Message::Confirmed { target, infohash });
             }
             Output::StartLog { engine_name, first_packet_ms } => {
+                self.sources.get_mut(&serial).expect("fed").start = None;
                 self.log_start_of(serial, &engine_name, first_packet_ms);
             }
             Output::FailLog { engine_name, after, answer, reason } => {
@@ -433,6 +437,7 @@ impl Core {
     fn on_ended(&mut self, serial: u64) {
         let source = self.sources.get_mut(&serial).expect("fed");
         source.ended = true;
+        source.start = None;
         source.ingest.close_any();
         source.writer.end();
         self.let_go(serial);

@@ -45,6 +45,9 @@ impl Core {
             Ask::Viewers(stream) => Told::Viewers(self.viewer_records(stream)),
             Ask::Engines => Told::Engines(self.engine_records()),
             Ask::Offline => Told::Offline(self.offline_records()),
+            Ask::Order(order) => {
+                Told::Order(self.carry_out_order(std::sync::Arc::unwrap_or_clone(order)))
+            }
         }
     }
 

@@ -208,7 +208,8 @@ impl Core {
         if waiting.is_empty() {
             return;
         }
-        let into = self.audience_for(key);
+        let payer = self.audiences[at].entries[waiting[0]].who.limited_as;
+        let into = self.audience_for(key, payer);
         for index in waiting {
             let from = &mut self.audiences[at];
             let entry = from.entries.remove(index);

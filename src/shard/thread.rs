@@ -4,31 +4,35 @@ use crate::admin::hygiene::AddressMode;
 use crate::base::ids::ShardId;
 use crate::base::time;
 use crate::base::time::Instant;
-use crate::base::time::Wall;
 use crate::engine::pool;
-use crate::engine::pool::PoolConfig;
 use crate::net::bell::Bell;
 use crate::net::egress::Driver;
 use crate::net::egress::EgressConfig;
 use crate::net::egress::RingEgress;
+use crate::net::listen;
 use crate::net::listen::Acceptor;
+use crate::net::listen::Listener;
+use crate::net::listen::Stopper;
 use crate::net::runtime;
 use crate::net::runtime::RuntimeDriver;
 use crate::registry::directory::DirectoryConfig;
 use crate::registry::resolver::ResolverConfig;
 use crate::ring::Arena;
-use crate::router::Access;
 use crate::shard::accept;
 use crate::shard::audience::SendMode;
+use crate::shard::blocks::Blocks;
 use crate::shard::core::Parts;
 use crate::shard::core::Shard;
+use crate::shard::live::Live;
+use crate::shard::lost;
+use crate::shard::lost::Estate;
 use crate::shard::mailbox;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
 use crate::shard::seats;
+use crate::shard::seats::PerAddress;
 use crate::shard::seats::Seats;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -38,26 +42,23 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::time::Duration;
 
+/// Clients at once that are told that there are too many. They too are open files.
+const TURNED_AWAY_MAX: usize = 32;
+
 /// Everything that a shard needs to know, in plain values.
 #[derive(Clone)]
 pub struct Config {
     pub version: &'static str,
-    pub access: Access,
+    /// What a reload may change, as it is at the start.
+    pub live: Live,
     pub policy: crate::viewer::Policy,
     pub session: crate::stream::Settings,
     pub init_timeout: Duration,
     pub buffer_ttl: Duration,
     /// A part of a head that is not complete after this is answered 408.
     pub head_timeout: Duration,
-    pub pool: PoolConfig,
     pub resolver: ResolverConfig,
     pub directory: DirectoryConfig,
-    /// 0 = no limit of its own.
-    pub viewers_max: usize,
-    pub viewers_per_address_max: usize,
-    pub streams_max: usize,
-    /// Only these content ids and infohashes may be asked for, when given.
-    pub channels: Option<Vec<crate::base::ids::Infohash>>,
     pub addresses: AddressMode,
     pub runtime: RuntimeDriver,
     pub egress: Driver,
@@ -65,6 +66,8 @@ pub struct Config {
     /// CPUs to pin to, one a shard; empty = not pinned.
     pub pin: Vec<usize>,
     pub memory_bytes: u64,
+    /// Connections at once, whatever they are for: what the limit of open files has room for.
+    pub sockets_max: usize,
 }
 
 /// Work that may block, for the main thread: names and files.
@@ -121,9 +124,17 @@ pub(crate) struct Shared {
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) boot_nonce: u64,
     pub(crate) boot_seed: u64,
-    pub(crate) started: Wall,
+    pub(crate) started: Instant,
     chores: mpsc::Sender<Chore>,
     pub(crate) seats: Arc<Seats>,
+    /// Cold starts in flight.
+    pub(crate) starts: Arc<PerAddress>,
+    pub(crate) blocks: Blocks,
+    /// Connections of any kind.
+    pub(crate) sockets: Arc<Seats>,
+    /// Those of them that are only told that there are too many.
+    pub(crate) turned_away: Arc<Seats>,
+    pub(crate) spread: bool,
     streams: AtomicUsize,
     /// Shards that drain and have nothing left, or are gone; one bit each.
     quiet: AtomicU64,
@@ -173,7 +184,9 @@ pub struct Launch {
     pub config: Config,
     pub arena: &'static Arena,
     /// For each shard its listening sockets.
-    pub listeners: Vec<Vec<OwnedFd>>,
+    pub listeners: Vec<Vec<Listener>>,
+    /// There are fewer than shards: who accepts hands on.
+    pub spread: bool,
     /// Random bits of this boot: player ids and viewer ids must not repeat those of the last.
     pub boot_seed: u64,
 }
@@ -187,7 +200,7 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn start(launch: Launch) -> io::Result<Self> {
-        let Launch { config, arena, listeners, boot_seed } = launch;
+        let Launch { config, arena, listeners, spread, boot_seed } = launch;
         let shards = listeners.len();
         let bells = (0..shards).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?;
         let rings: Vec<Arc<dyn mailbox::Ring>> =
@@ -195,16 +208,24 @@ impl Fleet {
         let inbox =
             |bell: &Bell| Arc::new(Inbox { messages: Mutex::new(Vec::new()), bell: bell.clone() });
         let (sender, chores) = mpsc::channel();
-        let seats = Seats::new(config.viewers_max, config.viewers_per_address_max);
+        let live = &config.live;
+        let seats = Seats::new(live.viewers_max, live.viewers_per_address_max);
+        let starts = PerAddress::new(live.starts_per_address_max);
+        let sockets = Seats::new(config.sockets_max, 0);
         let shared = Arc::new(Shared {
             config,
             arena,
             inboxes: bells.iter().map(inbox).collect(),
             boot_nonce: boot_seed & 0xFF_FFFF,
             boot_seed,
-            started: Wall::now(),
+            started: time::now(),
             chores: sender,
             seats: Arc::new(seats),
+            starts: Arc::new(starts),
+            blocks: Blocks::default(),
+            sockets: Arc::new(sockets),
+            turned_away: Arc::new(Seats::new(TURNED_AWAY_MAX, 0)),
+            spread,
             streams: AtomicUsize::new(0),
             quiet: AtomicU64::new(0),
             ticks: (0..shards).map(|_| AtomicU64::new(time::now().as_micros())).collect(),
@@ -239,9 +260,19 @@ impl Fleet {
         now.since(Instant::from_micros(ticks.min().unwrap_or(0)))
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// To the pool, on shard 0.
     pub fn tell_pool(&self, input: pool::Input) {
         self.shared.inboxes[0].put(Message::Pool(input));
+    }
+
+    /// For tests of what comes then.
+    #[cfg(debug_assertions)]
+    pub fn panic_in(&self, shard: ShardId) {
+        self.shared.inboxes[usize::from(shard.0)].put(Message::Panic);
     }
 
     /// Every shard stops accepting, ends its viewers, stops its sessions, then its thread ends.
@@ -261,7 +292,7 @@ impl Fleet {
 fn run(
     shared: &Arc<Shared>,
     mail: Mailboxes<Message>,
-    listeners: Vec<OwnedFd>,
+    mut listeners: Vec<Listener>,
     bell: &Bell,
 ) -> bool {
     let me = mail.me();
@@ -271,31 +302,49 @@ fn run(
     {
         tracing::warn!("shard {} is not pinned to CPU {cpu}: {error}", me.0);
     }
-    let life = || live(shared.clone(), mail, listeners, bell.clone());
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        runtime::run_shard(config.runtime, life)
-    }));
-    match caught {
-        Ok(Ok(Ok(()))) => true,
-        Ok(Ok(Err(error)) | Err(error)) => {
-            tracing::error!("shard {} cannot run: {error}", me.0);
-            false
+    let mut estate = Estate::first(mail, shared);
+    let mut panicked_at = None;
+    loop {
+        let again: Vec<listen::Again> = listeners.iter().filter_map(listen::Again::of).collect();
+        let life = || live(shared.clone(), estate, listeners, bell.clone());
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            runtime::run_shard(config.runtime, life)
+        }));
+        match caught {
+            Ok(Ok(Ok(()))) => return true,
+            Ok(Ok(Err(error)) | Err(error)) => {
+                tracing::error!("shard {} cannot run: {error}", me.0);
+                return false;
+            }
+            Err(_) => {}
         }
-        Err(_) => {
-            let closed = runtime::abandon_all();
+        let closed = runtime::abandon_all();
+        let now = time::now();
+        let before: Option<Instant> = panicked_at.replace(now);
+        let is_first = before.is_none_or(|at| now.since(at) > lost::PANIC_AGAIN_MAX);
+        let heir = lost::take_estate().filter(|_| is_first);
+        let Some(heir) = heir else {
             tracing::error!("shard {} panicked; {closed} connections closed", me.0);
-            false
-        }
+            return false;
+        };
+        tracing::error!("shard {} panicked; {closed} connections closed; it starts again", me.0);
+        estate = heir;
+        listeners = match again.into_iter().map(listen::Again::listen).collect() {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                tracing::error!("shard {} cannot listen again: {error}", me.0);
+                return false;
+            }
+        };
     }
 }
 
 async fn live(
     shared: Arc<Shared>,
-    mail: Mailboxes<Message>,
-    listeners: Vec<OwnedFd>,
+    mut estate: Estate,
+    listeners: Vec<Listener>,
     bell: Bell,
 ) -> io::Result<()> {
-    let me = mail.me();
     let slots_max = 1 << 20;
     let buffers_max = match shared.config.send {
         SendMode::Auto | SendMode::ZeroCopy => shared.arena.regions_max(),
@@ -305,11 +354,16 @@ async fn live(
     let egress = RingEgress::new(&EgressConfig { driver, slots_max, buffers_max })?;
     let wake = crate::net::bell::Watch::new(egress.wake_fd())?;
     let waiter = bell.waiter()?;
-    let shard = Shard::new(Parts { me, shared, mail, egress });
-    let mut closers = Vec::new();
+    let debts = estate.take_debts();
+    let shard = Shard::new(Parts { shared, estate, egress });
+    lost::remember(&shard);
+    if let Some(stops) = debts {
+        shard.with(|core| core.settle_estate(stops));
+    }
+    let mut stoppers = Vec::new();
     for listener in listeners {
-        let acceptor = Acceptor::new(listener)?;
-        closers.push(acceptor.closer());
+        let acceptor = Acceptor::of(listener, accept::no_room())?;
+        stoppers.push(acceptor.stopper());
         runtime::spawn(accept::accept(shard.clone(), acceptor));
     }
     let woken = shard.clone();
@@ -327,20 +381,19 @@ async fn live(
     let ended = std::rc::Rc::new(runtime::Signal::new());
     let end = ended.clone();
     runtime::spawn(async move {
-        turns(&shard, closers).await;
+        turns(&shard, stoppers).await;
         end.notify();
     });
     ended.wait().await;
+    lost::forget();
     Ok(())
 }
 
-async fn turns(shard: &Shard, mut closers: Vec<crate::net::Closer>) {
+async fn turns(shard: &Shard, mut stoppers: Vec<Stopper>) {
     loop {
         let next = shard.turn();
         if shard.quietly(|core| core.draining) {
-            for closer in closers.drain(..) {
-                closer.shutdown();
-            }
+            stoppers.drain(..).for_each(|stopper| stopper.stop());
             if shard.quietly(|core| core.is_everybody_quiet()) {
                 return;
             }

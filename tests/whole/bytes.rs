@@ -288,3 +288,31 @@ fn a_burst_larger_than_the_ring_laps_nobody() {
     let ring_bytes = streams["streams"][0]["ring_bytes"].as_u64().unwrap();
     assert!(ring_bytes < 10_000_000, "{streams}");
 }
+
+/// More than a turn hands over at once (32 MiB): the plans of some who join are left for the next one.
+#[test]
+fn a_storm_of_joins_larger_than_a_turn_gives_everybody_every_byte() {
+    const VIEWERS: usize = 220;
+    const SECOND: u64 = 1_000_000;
+    let engine = rig::engine(rig::quick(tagged(120, 8_000_000)).knob(Knob::BurstBytes, 6_000_000));
+    let server = Server::with(&[&engine])
+        .set("RINGCAST_SHARDS", "1")
+        .set("RINGCAST_SEND", "shared")
+        .set("RINGCAST_JOIN_SECONDS", "4")
+        .start()
+        .ready();
+    let mut first = Player::open(server.address, &path(120));
+    first.play(4 * SECOND);
+    // They all ask while the server cannot look, so that one turn finds them together.
+    server.signal(rustix::process::Signal::STOP);
+    let asked: Vec<_> = (0..VIEWERS).map(|_| Player::ask(server.address, &path(120))).collect();
+    server.signal(rustix::process::Signal::CONT);
+    let mut players: Vec<Player> = asked.into_iter().map(rig::Asked::begin).collect();
+    for player in &mut players {
+        let report = player.play(SECOND / 2);
+        assert!(report.is_unbroken(), "{report:?}");
+    }
+    assert!(first.play_on(SECOND / 8).is_unbroken(), "{:?}", first.report());
+    assert_eq!(server.count("viewers"), VIEWERS as u64 + 1);
+    assert!(server.metric("ringcast_send_shared_bytes_total") > 32.0 * 1_048_576.0);
+}

@@ -52,6 +52,7 @@ fn refusals_are_small_json_that_closes() {
             Refusal::new(400, "bad_request"),
         ),
         ("/ace/getstream?id=HEX", "Host: y\r\n", Refusal::new(400, "bad_request")),
+        ("/ace/getstream?id=HEX", "Upgrade: websocket\r\n", Refusal::new(400, "bad_request")),
         ("/metrics", "Content-Length: 5\r\n", Refusal::no_cors(400, "bad_request")),
         ("/api/v1/status", "Host: y\r\n", Refusal::no_cors(400, "bad_request")),
         ("/ace/getstream?id=HEX", "Bad Name: y\r\n", Refusal::new(400, "bad_request")),

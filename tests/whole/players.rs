@@ -168,8 +168,7 @@ fn all_of_it_works_where_io_uring_is_forbidden() {
     command.arg(env!("CARGO_BIN_EXE_ringcast"));
     let specs = format!("{},name=e0", engine.addr());
     let server = slow::small(Server::from_command(command, &specs)).start().ready();
-    let path_taken = server.api("/api/v1/status")["send_path"].as_str().unwrap().to_owned();
-    assert!(path_taken.contains("epoll"), "{path_taken}");
+    assert_eq!(server.api("/api/v1/status")["send_path"], "epoll shared");
 
     let mut players: Vec<Player> =
         (0..10).map(|_| Player::open(server.address, &path(350))).collect();
@@ -179,6 +178,8 @@ fn all_of_it_works_where_io_uring_is_forbidden() {
     }
     assert_eq!(engine.control().counters().getstreams, 1);
     assert_eq!(server.count("viewers"), 10);
+    assert!(server.metric("ringcast_send_shared_bytes_total") > 0.0, "the memory file serves");
+    assert_eq!(server.metric("ringcast_send_zerocopy_bytes_total"), 0.0);
     for player in players {
         player.leave();
     }

@@ -153,7 +153,11 @@ fn memlock(features: &Features, settings: &Settings) -> Finding {
         Some(bytes) if bytes >= wanted => Finding::ok("memlock", size(bytes)),
         Some(bytes) => Finding::warn(
             "memlock",
-            format!("{}, less than RINGCAST_MEMORY ({}): no zero-copy", size(bytes), size(wanted)),
+            format!(
+                "{}, less than RINGCAST_MEMORY ({}): beyond it there is no zero-copy",
+                size(bytes),
+                size(wanted)
+            ),
             "docker run --ulimit memlock=-1, systemd LimitMEMLOCK=infinity, or ulimit -l unlimited",
         ),
     }

@@ -80,6 +80,5 @@ pub(super) const ROWS: &[Row] = &[
         "Cold starts in flight for one address (IPv6: for one /64); 0 is no limit",
     )
     .means("8 when RINGCAST_ALLOW is any, else 0")
-    .reload()
-    .pending(),
+    .reload(),
 ];

@@ -61,6 +61,12 @@ pub struct Select {
 #[derive(Clone, Debug)]
 pub enum Input {
     Configure(Vec<Spec>),
+    /// Beside the configured ones, until the process ends.
+    Add(Vec<Spec>),
+    /// Whatever names it: it is taken out until it is added, or configured anew.
+    Remove {
+        engine: EngineId,
+    },
     Limits(PoolConfig),
     Resolved {
         name: String,

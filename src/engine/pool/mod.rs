@@ -93,6 +93,16 @@ impl Pool {
                 self.outputs.extend(begin);
                 self.reconcile(now);
             }
+            Input::Add(specs) => {
+                self.sources.add(specs, now);
+                self.reconcile(now);
+            }
+            Input::Remove { engine } => {
+                if let Some(engine) = self.engines.get(&engine) {
+                    self.sources.remove(&engine.host, engine.port);
+                    self.reconcile(now);
+                }
+            }
             Input::Limits(config) => {
                 self.config = config;
                 self.reconcile(now);
@@ -178,7 +188,8 @@ impl Pool {
 
     /// An engine by its name or its number.
     pub fn find(&self, text: &str) -> Option<EngineId> {
-        let by_name = self.engines.iter().find(|(_, engine)| &*engine.name == text);
+        let mut named = self.engines.iter().filter(|(_, engine)| !engine.is_gone);
+        let by_name = named.find(|(_, engine)| &*engine.name == text);
         by_name.map(|(id, _)| *id).or_else(|| {
             let id = EngineId(text.parse().ok()?);
             self.engines.contains_key(&id).then_some(id)

@@ -16,6 +16,7 @@ use crate::engine::orchestrator::Health;
 use crate::engine::orchestrator::List;
 use crate::engine::spec::HostSpec;
 use crate::engine::spec::OrchestratorUrl;
+use crate::engine::spec::SPECS_MAX;
 use crate::engine::spec::Spec;
 
 pub(super) const FETCH_EVERY: Duration = Duration::from_secs(5);
@@ -24,6 +25,10 @@ pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(4);
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     configured: Vec<Spec>,
+    /// Named by an operator while we run.
+    added: Vec<Spec>,
+    /// Taken out by an operator while we run, whatever names them.
+    removed: BTreeSet<(String, u16)>,
     files: BTreeMap<String, File>,
     orchestrators: BTreeMap<OrchestratorUrl, Orchestrator>,
 }
@@ -69,6 +74,8 @@ pub(super) struct Watches {
 impl Sources {
     pub(super) fn configure(&mut self, specs: Vec<Spec>, now: Instant) -> Watches {
         self.configured = specs;
+        // The operator's list has the word again.
+        self.removed.clear();
         let mut watches = Watches::default();
         let wanted: BTreeSet<&String> = self
             .configured
@@ -92,6 +99,28 @@ impl Sources {
         }
         self.follow_orchestrators(now);
         watches
+    }
+
+    /// What is added twice, or is configured, is there once.
+    pub(super) fn add(&mut self, specs: Vec<Spec>, now: Instant) {
+        for spec in specs {
+            if let Spec::Host(host) = &spec {
+                self.removed.remove(&(host.host.clone(), host.port));
+            }
+            if !self.added.contains(&spec) && self.added.len() < SPECS_MAX {
+                self.added.push(spec);
+            }
+        }
+        self.follow_orchestrators(now);
+    }
+
+    pub(super) fn remove(&mut self, host: &str, port: u16) {
+        let is_it =
+            |spec: &Spec| matches!(spec, Spec::Host(at) if at.host == host && at.port == port);
+        self.added.retain(|spec| !is_it(spec));
+        if self.removed.len() < SPECS_MAX {
+            self.removed.insert((host.to_owned(), port));
+        }
     }
 
     /// True when the list of engines may have changed; an error is a complaint when it is new.
@@ -211,13 +240,16 @@ impl Sources {
             }
         }
         let mut seen = BTreeSet::new();
-        members.retain(|member| seen.insert((member.host.clone(), member.port)));
+        members.retain(|member| {
+            let key = (member.host.clone(), member.port);
+            !self.removed.contains(&key) && seen.insert(key)
+        });
         members
     }
 
-    /// The configured SPECs with every file's in its place.
+    /// The configured SPECs with every file's in its place, then those that were added.
     fn specs(&self) -> impl Iterator<Item = &Spec> {
-        self.configured.iter().flat_map(|spec| match spec {
+        self.configured.iter().chain(&self.added).flat_map(|spec| match spec {
             Spec::File { path } => {
                 self.files.get(path).map(|file| &file.specs[..]).unwrap_or_default()
             }

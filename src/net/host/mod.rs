@@ -19,14 +19,23 @@ use io_uring::opcode;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 
+use crate::base::sizes::REGION_BYTES_MAX;
+
 /// `RINGCAST_MAX_VIEWERS` may count on so many open files at most.
 pub const OPEN_FILES_MAX: u64 = 1_048_576;
+
+/// What is registered to find out whether that is allowed.
+const PROBE_BYTES: usize = 1 << 20;
+
+/// A limit of locked memory above it is taken as it is: trying would cost milliseconds.
+const MEMLOCK_TRIED_MAX: u64 = 256 << 20;
 
 #[derive(Clone, Debug)]
 pub struct Features {
     pub kernel: Kernel,
     pub uring: UringFeatures,
-    /// RLIMIT_MEMLOCK; None is unlimited. Registered buffers count against it.
+    /// RLIMIT_MEMLOCK, against which registered buffers count. None: unlimited, or it does not bind
+    /// us (CAP_IPC_LOCK).
     pub memlock_bytes: Option<u64>,
     pub files: Files,
     pub page_bytes: usize,
@@ -55,7 +64,7 @@ pub struct Kernel {
 pub struct UringFeatures {
     pub setup: Result<(), i32>,
     pub send_zc: bool,
-    /// Registering a MiB of buffers.
+    /// Registering as much as a region of packet memory.
     pub registration: Result<(), i32>,
 }
 
@@ -71,7 +80,7 @@ pub fn features() -> Features {
     Features {
         kernel: kernel(),
         uring: uring(),
-        memlock_bytes: rustix::process::getrlimit(Resource::Memlock).current,
+        memlock_bytes: memlock_bytes(),
         files: Files {
             soft: files.current.unwrap_or(u64::MAX),
             hard: files.maximum.unwrap_or(u64::MAX),
@@ -98,6 +107,11 @@ pub fn raise_open_files(max: u64) -> io::Result<u64> {
     let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
     rustix::process::setrlimit(Resource::Nofile, raised)?;
     Ok(wanted)
+}
+
+/// Descriptors that this process may have open.
+pub fn open_files_limit() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Binds the calling thread to one CPU.
@@ -152,14 +166,26 @@ fn uring() -> UringFeatures {
     let mut probe = Probe::new();
     let send_zc = ring.submitter().register_probe(&mut probe).is_ok()
         && probe.is_supported(opcode::SendZc::CODE);
-    UringFeatures { setup: Ok(()), send_zc, registration: registration(&ring) }
+    UringFeatures { setup: Ok(()), send_zc, registration: registration(&ring, REGION_BYTES_MAX) }
 }
 
-/// Registers a MiB: as much as an unprivileged user may lock on any kernel, and enough to find
-/// out that a container forbids it.
-fn registration(ring: &IoUring) -> Result<(), i32> {
-    let mut bytes = vec![0u8; 1 << 20];
-    let buffers = [libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }];
+/// The limit of locked memory, if we have to keep to it: more than it allows is asked for.
+fn memlock_bytes() -> Option<u64> {
+    let limit = rustix::process::getrlimit(Resource::Memlock).current?;
+    let wanted = limit.checked_add(PROBE_BYTES as u64).filter(|bytes| *bytes <= MEMLOCK_TRIED_MAX);
+    let is_ours = wanted.is_some_and(|bytes| {
+        let ring = crate::net::egress::probe_ring();
+        ring.is_ok_and(|ring| registration(&ring, bytes as usize).is_ok())
+    });
+    (!is_ours).then_some(limit)
+}
+
+/// Registers so much, which finds out a limit and a filter. Each registration of the same bytes
+/// counts, so that it takes no more memory than one.
+fn registration(ring: &IoUring, bytes_wanted: usize) -> Result<(), i32> {
+    let mut bytes = vec![0u8; PROBE_BYTES];
+    let buffer = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let buffers = vec![buffer; bytes_wanted.div_ceil(PROBE_BYTES)];
     let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
     // SAFETY: the buffer outlives its registration, which is undone in the next statement; no
     // operation refers to it.

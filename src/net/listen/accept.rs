@@ -4,17 +4,20 @@
 //! connection in the backlog, where a dropped asynchronous accept would lose it and its
 //! descriptor.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::io;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
+use super::Listener;
 use super::congestion;
 use crate::net::bell;
 use crate::net::runtime;
@@ -25,6 +28,8 @@ use crate::net::source::Source;
 /// Connections taken at once before the shard turns to its viewers: an accept with its options
 /// costs about 10 us, so that a storm holds a turn up for 0.6 ms.
 const BATCH_MAX: usize = 64;
+/// Of a request that nobody will answer: what is left unread turns the close into a reset.
+const LAST_READ_BYTES_MAX: usize = 8 * 1024;
 /// Out of descriptors for the whole system, not even one to refuse with: try again after this.
 const STARVED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,20 +57,51 @@ pub struct Acceptor {
     spare: RefCell<Option<OwnedFd>>,
     /// For viewers on other hosts, where the listener's own does not pace.
     remote_congestion: Option<String>,
+    stopped: Rc<Cell<bool>>,
+    is_inherited: bool,
+    /// What is said to those who are refused for want of descriptors.
+    last_words: Vec<u8>,
+}
+
+/// Ends the accepting of an [`Acceptor`] from outside of its task.
+pub struct Stopper {
+    closer: Closer,
+    stopped: Rc<Cell<bool>>,
+    is_inherited: bool,
+}
+
+impl Stopper {
+    /// The backlog is refused, unless another process will take it.
+    pub fn stop(&self) {
+        self.stopped.set(true);
+        if !self.is_inherited {
+            self.closer.shutdown();
+        }
+    }
 }
 
 impl Acceptor {
     pub fn new(listener: OwnedFd) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&listener, true)?;
-        let remote_congestion = congestion::unpace(&listener);
+        Self::of(listener.into(), Vec::new())
+    }
+
+    pub fn of(listener: Listener, last_words: Vec<u8>) -> io::Result<Self> {
+        let Listener { fd, is_inherited } = listener;
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let remote_congestion = congestion::unpace(&fd);
         let spare = RefCell::new(Some(bell::eventfd()?));
-        Ok(Self { source: Source::new(listener)?, spare, remote_congestion })
+        let source = if is_inherited { Source::shared(fd)? } else { Source::new(fd)? };
+        let stopped = Rc::new(Cell::new(false));
+        Ok(Self { source, spare, remote_congestion, stopped, is_inherited, last_words })
     }
 
     /// Waits for connections and appends those that are there, up to a limit. Fails only when the
-    /// listener is shut down.
+    /// listener is shut down, or was stopped.
     pub async fn accept_batch(&self, out: &mut Vec<Accepted>) -> io::Result<Batch> {
         self.source.readable().await?;
+        if self.stopped.get() {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
         let mut batch = Batch::default();
         while batch.accepted + batch.shed < BATCH_MAX {
             match rustix::net::acceptfrom_with(self.source.fd(), flags()) {
@@ -96,9 +132,9 @@ impl Acceptor {
         Ok(batch)
     }
 
-    /// `shutdown` stops listening: the backlog is refused, `accept_batch` fails.
-    pub fn closer(&self) -> Closer {
-        self.source.closer()
+    pub fn stopper(&self) -> Stopper {
+        let (stopped, is_inherited) = (Rc::clone(&self.stopped), self.is_inherited);
+        Stopper { closer: self.source.closer(), stopped, is_inherited }
     }
 
     /// Refuses one connection with the spare descriptor. False when even that is not possible.
@@ -106,7 +142,12 @@ impl Acceptor {
         drop(self.spare.borrow_mut().take());
         let refused = rustix::net::accept_with(self.source.fd(), flags());
         let is_refused = refused.is_ok();
-        drop(refused);
+        if let Ok(fd) = refused {
+            // Nobody can wait for this client: it reads the answer if it has sent its request.
+            let _ = sock::send_now(fd.as_fd(), &self.last_words);
+            sock::discard(fd.as_fd(), LAST_READ_BYTES_MAX);
+            sock::shut_down(fd.as_fd());
+        }
         *self.spare.borrow_mut() = bell::eventfd().ok();
         is_refused
     }

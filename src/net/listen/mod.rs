@@ -5,6 +5,7 @@
 
 mod accept;
 mod congestion;
+mod inherited;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,9 @@ use rustix::net::sockopt;
 pub use self::accept::Accepted;
 pub use self::accept::Acceptor;
 pub use self::accept::Batch;
+pub use self::accept::Stopper;
+pub use self::inherited::Inherited;
+pub use self::inherited::inherited;
 use crate::net::sock;
 
 /// The kernel cuts it down to net.core.somaxconn, which has been 4 096 since Linux 5.4.
@@ -36,6 +40,20 @@ pub struct ListenConfig {
     /// One per shard.
     pub listeners: usize,
     pub backlog: i32,
+}
+
+/// A socket for an [`Acceptor`].
+#[derive(Debug)]
+pub struct Listener {
+    pub fd: OwnedFd,
+    /// Another process holds it too: it is closed, never shut down.
+    pub is_inherited: bool,
+}
+
+impl From<OwnedFd> for Listener {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd, is_inherited: false }
+    }
 }
 
 #[derive(Debug)]
@@ -85,9 +103,35 @@ pub fn bind(config: &ListenConfig) -> Result<Listeners, BindError> {
     Ok(Listeners { fds, local, notes })
 }
 
-/// One more listener beside those that are there: a shard that starts again.
-pub fn bind_again(local: SocketAddr, config: &ListenConfig) -> io::Result<OwnedFd> {
-    listener(local, config.backlog)
+/// How a shard that starts again listens where it listened before.
+#[derive(Debug)]
+pub enum Again {
+    /// One more socket beside those of the other shards.
+    Bind(SocketAddr),
+    /// The same one: another process holds it too.
+    Inherited(OwnedFd),
+}
+
+impl Again {
+    /// None for a socket that has ended already.
+    pub fn of(listener: &Listener) -> Option<Self> {
+        if listener.is_inherited {
+            return rustix::io::fcntl_dupfd_cloexec(&listener.fd, 0).ok().map(Self::Inherited);
+        }
+        bound_address(listener).map(Self::Bind)
+    }
+
+    pub fn listen(self) -> io::Result<Listener> {
+        match self {
+            Self::Bind(local) => listener(local, BACKLOG).map(Listener::from),
+            Self::Inherited(fd) => Ok(Listener { fd, is_inherited: true }),
+        }
+    }
+}
+
+/// As it was bound: an address of both families stays one.
+fn bound_address(listener: &Listener) -> Option<SocketAddr> {
+    SocketAddr::try_from(rustix::net::getsockname(&listener.fd).ok()?).ok()
 }
 
 /// The options of a viewer's socket that was not accepted by an [`Acceptor`].

@@ -17,10 +17,11 @@ use rustix::net::SocketType;
 use rustix::net::sockopt;
 
 use super::Acceptor;
+use super::Again;
 use super::BindError;
 use super::ListenConfig;
+use super::Listener;
 use super::bind;
-use super::bind_again;
 use crate::net::host;
 use crate::net::runtime;
 use crate::net::testing::on_both_runtimes;
@@ -36,7 +37,9 @@ fn every_shard_listens_on_the_same_port() {
     assert_eq!(listeners.fds.len(), 4);
     assert!(listeners.notes.is_empty());
     assert_ne!(listeners.local.port(), 0);
-    drop(bind_again(listeners.local, &config).unwrap());
+    let first = Listener::from(rustix::io::dup(&listeners.fds[0]).unwrap());
+    let again = Again::of(&first).unwrap().listen().unwrap();
+    assert!(!Again::of(&again).unwrap().listen().unwrap().is_inherited);
     let _client = TcpStream::connect(listeners.local).unwrap();
 }
 
@@ -192,8 +195,8 @@ fn shutting_down_ends_the_wait_and_refuses_the_rest() {
     on_both_runtimes(|| async {
         let mut listeners = bind(&ListenConfig::new(any_port(), 1)).unwrap();
         let acceptor = Acceptor::new(listeners.fds.remove(0)).unwrap();
-        let closer = acceptor.closer();
-        runtime::spawn(async move { closer.shutdown() });
+        let stopper = acceptor.stopper();
+        runtime::spawn(async move { stopper.stop() });
         let error = acceptor.accept_batch(&mut Vec::new()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
         assert!(TcpStream::connect(listeners.local).is_err());

@@ -187,6 +187,15 @@ impl Resolver {
         self.expire(now);
     }
 
+    /// Whether this would be a new question to an engine.
+    pub fn would_ask(&self, target: &Target, live: bool, now: Instant) -> bool {
+        let is_known = self.aliases.get(target).is_some_and(|alias| alias.expires > now);
+        matches!(target, Target::Id(_))
+            && !live
+            && !is_known
+            && !self.questions.contains_key(target)
+    }
+
     /// Aliases held.
     pub fn len(&self) -> usize {
         self.aliases.len()

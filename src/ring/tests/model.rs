@@ -126,6 +126,32 @@ fn an_operation_in_flight_keeps_its_slab() {
 }
 
 #[test]
+fn a_slab_that_two_hold_comes_back_after_both() {
+    check_within(2, || {
+        let mut owner = Owner::new(4, 2);
+        let readers = [0, 1].map(|index| {
+            let mut reader = owner.reader(index);
+            thread::spawn(move || {
+                let mut turn = reader.turn(Some(0));
+                if turn.tail() > 0 {
+                    return;
+                }
+                let pinned = turn.pin(0, PACKET_BYTES);
+                drop(turn);
+                assert_eq!(pinned.as_slice(), [0; PACKET_BYTES]);
+                reader.done(pinned);
+            })
+        });
+        owner.append();
+        owner.writer.tend(&mut owner.cache);
+        owner.append();
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_condemned_slab_is_looked_at_again_without_a_fence() {
     check(|| {
         let mut owner = Owner::new(4, 1);

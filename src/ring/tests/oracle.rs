@@ -11,6 +11,7 @@ use crate::ring::Pinned;
 use crate::ring::Reader;
 use crate::ring::SlabCache;
 use crate::ring::Writer;
+use std::collections::BTreeSet;
 
 const READERS: usize = 3;
 const SLAB_PACKETS: usize = 3;
@@ -93,8 +94,12 @@ impl World {
 
     fn tend(&mut self) {
         let tended = self.writer.tend(&mut self.cache);
+        let kept = self.pinned_below_tail();
+        assert_eq!(tended.condemned_bytes, kept.len() as u64 * SLAB, "nothing else is kept");
+        let too_much = kept.len().saturating_sub((self.writer.cap_bytes() / SLAB / 4) as usize);
+        let last = too_much.checked_sub(1).and_then(|last| kept.iter().nth(last));
+        assert_eq!(tended.evict_below, last.map(|slab| (slab + 1) * SLAB));
         let Some(below) = tended.evict_below else { return };
-        assert!(tended.condemned_bytes > 0);
         if self.prng.chance(300) {
             for client in &mut self.readers {
                 let (old, young) = client.pinned.drain(..).partition(|p| p.offset() < below);
@@ -104,6 +109,13 @@ impl World {
                 old.into_iter().for_each(|pinned| client.reader.done(pinned));
             }
         }
+    }
+
+    /// The slabs that left the ring with an operation on them.
+    fn pinned_below_tail(&self) -> BTreeSet<u64> {
+        let pinned = self.readers.iter().flat_map(|client| &client.pinned);
+        let slabs = pinned.map(|pinned| pinned.offset() / SLAB);
+        slabs.filter(|slab| slab * SLAB < self.writer.tail()).collect()
     }
 
     fn finish_some(&mut self) {

@@ -5,6 +5,7 @@ use super::check_bytes;
 use super::packets_at;
 use super::small_arena;
 use crate::ring::Arena;
+use crate::ring::Pinned;
 use crate::ring::Reader;
 use crate::ring::RingFull;
 use crate::ring::SlabCache;
@@ -92,26 +93,72 @@ fn a_turn_pins_while_it_runs() {
     assert_eq!(f.writer.tend(&mut f.cache).condemned_bytes, 0);
 }
 
+/// An operation in flight on each of so many slabs, the newest.
+fn pin_newest(reader: &mut Reader, slabs: u64) -> Vec<Pinned> {
+    let head = reader.ring().head();
+    let mut turn = reader.turn(Some(head - slabs * SLAB));
+    (0..slabs).map(|n| turn.pin(head - (slabs - n) * SLAB + 188, 500)).collect()
+}
+
 #[test]
-fn a_pinned_slab_survives_the_ring_and_is_asked_back() {
+fn an_operation_holds_its_slab_and_no_other_however_long_it_takes() {
     let mut f = fixture(64, 8, 8);
     let mut reader = f.reader(1);
     f.append(1).unwrap();
-    let pinned = reader.turn(Some(0)).pin(188, 500);
-    assert_eq!((reader.in_flight(), reader.oldest_in_flight()), (1, Some(0)));
-    f.append(8).unwrap();
-    let tended = f.writer.tend(&mut f.cache);
-    assert_eq!((tended.condemned_bytes, tended.evict_below), (SLAB, None));
-    assert_eq!(tended.retired_bytes, SLAB);
-    f.append(2).unwrap();
-    let tended = f.writer.tend(&mut f.cache);
-    assert_eq!((tended.condemned_bytes, tended.evict_below), (3 * SLAB, Some(3 * SLAB)));
-    let stopped = f.append(20).unwrap_err();
-    assert_eq!(stopped.appended_bytes, 0, "half a cap is condemned: the engine waits");
-    check_bytes(pinned.as_slice(), 188);
-    reader.done(pinned);
+    let pinned = pin_newest(&mut reader, 1);
+    assert_eq!((reader.in_flight(), reader.slabs_in_flight()), (1, 1));
+    for _ in 0..100 {
+        f.append(8).unwrap();
+        let tended = f.writer.tend(&mut f.cache);
+        assert_eq!((tended.condemned_bytes, tended.evict_below), (SLAB, None));
+        check_bytes(pinned[0].as_slice(), 188);
+    }
+    assert_eq!(f.writer.held_bytes(), 9 * SLAB);
+    pinned.into_iter().for_each(|pinned| reader.done(pinned));
     assert_eq!(f.writer.tend(&mut f.cache).condemned_bytes, 0);
+}
+
+#[test]
+fn what_is_held_beyond_a_quarter_of_the_cap_is_asked_back_oldest_first() {
+    let mut f = fixture(64, 8, 8);
+    let mut readers = [0, 1].map(|index| f.reader(index));
+    f.append(3).unwrap();
+    let oldest = pin_newest(&mut readers[0], 2);
+    f.append(1).unwrap();
+    let newer = pin_newest(&mut readers[1], 2);
     f.append(20).unwrap();
+    // The slabs 1, 2 and 3 of the stream, of which two may be held.
+    let tended = f.writer.tend(&mut f.cache);
+    assert_eq!((tended.condemned_bytes, tended.evict_below), (3 * SLAB, Some(2 * SLAB)));
+    let newest = pin_newest(&mut readers[1], 2);
+    f.append(7).unwrap();
+    let tended = f.writer.tend(&mut f.cache);
+    assert_eq!((tended.condemned_bytes, tended.evict_below), (4 * SLAB, Some(3 * SLAB)));
+    let stopped = f.append(1).unwrap_err();
+    assert_eq!(stopped.appended_bytes, 0, "half a cap is held: the engine waits");
+    oldest.into_iter().for_each(|pinned| readers[0].done(pinned));
+    let tended = f.writer.tend(&mut f.cache);
+    assert_eq!(tended.condemned_bytes, 4 * SLAB, "one of the two is another reader's too");
+    for pinned in newer.into_iter().chain(newest) {
+        check_bytes(pinned.as_slice(), pinned.offset());
+        readers[1].done(pinned);
+    }
+    let tended = f.writer.tend(&mut f.cache);
+    assert_eq!((tended.condemned_bytes, tended.evict_below), (0, None));
+    f.append(20).unwrap();
+}
+
+#[test]
+fn where_memory_is_short_a_held_slab_keeps_no_other_in_the_ring() {
+    // Ten slabs, of which none is kept back: the ring would like sixteen.
+    let mut f = fixture(10, 2, 16);
+    let mut reader = f.reader(0);
+    f.append(2).unwrap();
+    let pinned = pin_newest(&mut reader, 1);
+    f.append(40).unwrap();
+    assert!(f.writer.tail() > pinned[0].end());
+    check_bytes(pinned[0].as_slice(), pinned[0].offset());
+    pinned.into_iter().for_each(|pinned| reader.done(pinned));
 }
 
 #[test]
@@ -123,16 +170,19 @@ fn pins_of_one_slab_are_counted() {
     let (first, second, third) = (turn.pin(0, 188), turn.pin(188, 188), turn.pin(SLAB, 1));
     drop(turn);
     reader.done(first);
-    assert_eq!(reader.oldest_in_flight(), Some(0));
+    assert_eq!((reader.slabs_in_flight(), reader.in_flight()), (2, 2));
     reader.done(second);
-    assert_eq!(reader.oldest_in_flight(), Some(SLAB));
+    assert_eq!((reader.slabs_in_flight(), reader.in_flight()), (1, 1));
     let mut turn = reader.turn(Some(0));
     let older = turn.pin(0, 1);
     drop(turn);
-    assert_eq!(reader.oldest_in_flight(), Some(0), "an older slab may come later");
+    f.append(10).unwrap();
+    assert_eq!(f.writer.tend(&mut f.cache).condemned_bytes, 2 * SLAB);
     reader.done(older);
+    assert_eq!(f.writer.tend(&mut f.cache).condemned_bytes, SLAB);
     reader.done(third);
-    assert_eq!((reader.oldest_in_flight(), reader.in_flight()), (None, 0));
+    assert_eq!((reader.slabs_in_flight(), reader.in_flight()), (0, 0));
+    assert_eq!(f.writer.tend(&mut f.cache).condemned_bytes, 0);
 }
 
 #[test]
@@ -151,13 +201,13 @@ fn without_any_slab_the_ring_is_full_and_goes_on_later() {
     let mut f = fixture(16, 4, 100);
     let mut reader = f.reader(0);
     f.append(1).unwrap();
-    let pinned = reader.turn(Some(0)).pin(0, 1);
+    let turn = reader.turn(Some(0));
     f.append(14).unwrap();
     let bytes = packets_at(f.writer.written(), 6);
     let full = f.writer.append(&bytes, &mut f.cache).unwrap_err();
     assert_eq!(full, RingFull { appended_bytes: 0 });
-    assert_eq!(f.writer.tail(), 0, "retiring what is read wins nothing");
-    reader.done(pinned);
+    assert_eq!(f.writer.tail(), 0, "retiring what a turn reads wins nothing");
+    drop(turn);
     f.writer.append(&bytes, &mut f.cache).unwrap();
     assert_eq!(f.writer.tail(), 2 * SLAB);
 }
@@ -170,11 +220,11 @@ fn what_was_reserved_cannot_fail_and_goes_back_unused() {
     assert_eq!(f.writer.held_bytes(), 3 * SLAB);
     let mut reader = f.reader(0);
     f.append(3).unwrap();
-    let pinned = reader.turn(Some(0)).pin(0, 1);
+    let turn = reader.turn(Some(0));
     assert!(f.writer.reserve(12 * SLAB as usize, &mut f.cache));
     f.append(12).unwrap();
     assert!(!f.writer.reserve(1, &mut f.cache), "everything is taken, the oldest is read");
-    reader.done(pinned);
+    drop(turn);
     assert!(f.writer.reserve(2 * SLAB as usize, &mut f.cache));
     let bytes = packets_at(f.writer.written(), 6);
     f.writer.append(&bytes, &mut f.cache).unwrap();
@@ -265,7 +315,7 @@ fn a_writer_that_goes_away_loses_only_what_is_read() {
     let pinned = reader.turn(Some(4 * SLAB)).pin(4 * SLAB, 100);
     drop((f.writer, f.cache));
     check_bytes(pinned.as_slice(), 4 * SLAB);
-    assert_eq!((f.arena.slabs_free(), f.arena.slabs_lost()), (30, 2));
+    assert_eq!((f.arena.slabs_free(), f.arena.slabs_lost()), (31, 1));
     assert!(reader.ring().is_ended());
     reader.done(pinned);
 }

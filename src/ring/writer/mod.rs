@@ -5,7 +5,8 @@
 //!
 //! Invariants (checked after every public method in debug): tail <= head <= written, all
 //! multiples of 188; the live slabs are those from tail to written, one after the other; the
-//! condemned slabs all end at or below tail.
+//! condemned slabs, which a turn may still read, end at tail, and the held ones, which only
+//! operations in flight do, lie below them.
 
 #![expect(unsafe_code, reason = "copies packets into a slab that readers read below head")]
 
@@ -17,6 +18,7 @@ use crate::ring::arena::Arena;
 use crate::ring::arena::Promise;
 use crate::ring::arena::Slab;
 use crate::ring::cache::SlabCache;
+use crate::ring::holds::Hold;
 use crate::ring::index::Access;
 use crate::ring::index::PsiPacket;
 use crate::ring::shared::Ring;
@@ -31,10 +33,10 @@ use std::sync::Arc;
 /// Below two, a ring would lap its viewers at every slab's end.
 const CAP_SLABS_MIN: u64 = 2;
 
-/// Condemned slabs beyond cap / this: readers are asked to evict.
+/// Retired slabs that are not free yet, beyond cap / this: readers are asked to evict.
 const EVICT_PART: u64 = 4;
 
-/// Condemned slabs beyond cap / this: no more slabs are taken until the evictions show.
+/// The same beyond cap / this: no more slabs are taken until the evictions show.
 const STOP_PART: u64 = 2;
 
 /// Room for so many from the start, 6 MB of stream; a longer ring grows its lists in doublings.
@@ -59,7 +61,8 @@ pub struct Tended {
     pub retired_early_bytes: u64,
     /// Retired, but still read by somebody.
     pub condemned_bytes: u64,
-    /// Too much is condemned: viewers whose operation in flight begins below this are to go.
+    /// That is too much: viewers whose operations in flight begin below this are to go. It names
+    /// the oldest of it, and no more than is too much.
     pub evict_below: Option<u64>,
 }
 
@@ -78,7 +81,10 @@ pub struct Writer {
     live: VecDeque<Slab>,
     /// Taken by [`Writer::reserve`], not yet part of the ring.
     ahead: VecDeque<Slab>,
+    /// A turn may still read them, and look them up.
     condemned: VecDeque<Condemned>,
+    /// Operations in flight may still read them.
+    held: VecDeque<Condemned>,
     access_written: u64,
     access_last: Option<(u64, u64)>,
     psi_packets_written: u64,
@@ -124,6 +130,7 @@ impl Writer {
             live: VecDeque::with_capacity(SLABS_FIRST),
             ahead: VecDeque::with_capacity(SLABS_FIRST),
             condemned: VecDeque::with_capacity(SLABS_FIRST),
+            held: VecDeque::with_capacity(SLABS_FIRST),
             access_written: 0,
             access_last: None,
             psi_packets_written: 0,
@@ -153,9 +160,9 @@ impl Writer {
         self.tail
     }
 
-    /// Memory held, condemned slabs included.
+    /// Memory that is not the arena's, retired slabs that somebody reads included.
     pub fn held_bytes(&self) -> u64 {
-        (self.live.len() + self.ahead.len() + self.condemned.len()) as u64 * self.slab_bytes
+        (self.taken() + self.retired()) * self.slab_bytes
     }
 
     pub fn cap_bytes(&self) -> u64 {
@@ -256,12 +263,11 @@ impl Writer {
         }
         self.sweep(cache);
         self.twin.tend(&self.ring, self.head, self.tail);
-        let condemned = self.condemned.len() as u64;
         let tended = Tended {
             retired_bytes: self.retired_bytes,
             retired_early_bytes: self.retired_early_bytes,
-            condemned_bytes: condemned * self.slab_bytes,
-            evict_below: (condemned * EVICT_PART > self.cap_slabs).then_some(self.tail),
+            condemned_bytes: self.retired() * self.slab_bytes,
+            evict_below: self.evict_below(),
         };
         self.retired_bytes = 0;
         self.retired_early_bytes = 0;
@@ -284,7 +290,7 @@ impl Writer {
         self.sweep(cache);
         self.twin.tend(&self.ring, self.head, self.tail);
         self.check_invariants();
-        if self.condemned.is_empty() && !self.twin.is_charged() { Ok(()) } else { Err(self) }
+        if self.retired() == 0 && !self.twin.is_charged() { Ok(()) } else { Err(self) }
     }
 
     /// Bytes that fit into the last slab, after taking a new one if it is full.
@@ -317,7 +323,12 @@ impl Writer {
             return Some(slab);
         }
         self.sweep(cache);
-        while cache.is_empty() && self.retirable() > 0 && self.oldest_is_unread() {
+        // One that is held wins no memory, but the next one may.
+        while cache.is_empty()
+            && self.retirable() > 0
+            && self.oldest_is_unread()
+            && !self.over_stop()
+        {
             self.retired_early_bytes += self.slab_bytes;
             self.retire(1, cache);
         }
@@ -325,7 +336,7 @@ impl Writer {
     }
 
     fn over_stop(&self) -> bool {
-        self.condemned.len() as u64 * STOP_PART > self.cap_slabs
+        self.retired() * STOP_PART > self.cap_slabs
     }
 
     /// The table's entry of the next slab is still that of a slab somebody may look up.
@@ -338,13 +349,24 @@ impl Writer {
         (self.live.len() + self.ahead.len()) as u64
     }
 
+    /// Slabs that are out of the ring and not free yet.
+    fn retired(&self) -> u64 {
+        (self.condemned.len() + self.held.len()) as u64
+    }
+
+    fn evict_below(&self) -> Option<u64> {
+        let over = self.retired().checked_sub(self.cap_slabs / EVICT_PART + 1)?;
+        let last = self.held.iter().chain(&self.condemned).nth(over as usize)?;
+        Some(((last.sequence + 1) * self.slab_bytes).min(self.tail))
+    }
+
     /// Live slabs wholly below head, the last one excepted.
     fn retirable(&self) -> u64 {
         let below_head = (self.head / self.slab_bytes).saturating_sub(self.first_live);
         below_head.min((self.live.len() as u64).saturating_sub(1))
     }
 
-    /// A hint, read without the handshake: retiring a slab that is read would win no memory.
+    /// A hint, read without the handshake: retiring a slab that a turn reads would win no memory.
     fn oldest_is_unread(&self) -> bool {
         self.ring.lowest_pin() >= (self.first_live + 1) * self.slab_bytes
     }
@@ -384,23 +406,27 @@ impl Writer {
         self.first_live += 1;
     }
 
-    /// Slabs condemned earlier that nobody reads any more go back.
+    /// Slabs retired earlier that nobody reads any more go back.
     fn sweep(&mut self, cache: &mut SlabCache) {
-        if !self.condemned.is_empty() {
+        if self.retired() > 0 {
             let lowest_pin = self.ring.lowest_pin();
             self.release_below(lowest_pin, &mut |slab| cache.give(slab));
         }
     }
 
+    /// First the pins, then the holds: an operation is noted before the turn that began it ends.
     fn release_below(&mut self, lowest_pin: u64, give: &mut dyn FnMut(Slab)) {
         while let Some(oldest) = self.condemned.front()
             && self.is_unread(oldest.sequence, lowest_pin)
         {
-            let Some(Condemned { sequence, slab }) = self.condemned.pop_front() else { return };
-            if self.ring.quarantine.take(sequence) {
-                self.arena.lose(slab);
-            } else {
-                give(slab);
+            self.held.extend(self.condemned.pop_front());
+        }
+        for _ in 0..self.held.len() {
+            let Some(oldest) = self.held.pop_front() else { return };
+            match self.arena.holds.of(oldest.slab.number()) {
+                Hold::Held => self.held.push_back(oldest),
+                Hold::Free => give(oldest.slab),
+                Hold::Lost => self.arena.lose(oldest.slab),
             }
         }
     }
@@ -435,18 +461,20 @@ impl Writer {
             let live_end = (self.first_live + self.live.len() as u64) * self.slab_bytes;
             assert!(self.written <= live_end && live_end - self.written <= self.slab_bytes);
         }
-        let held = self.live.len() + self.ahead.len() + self.condemned.len();
-        assert!(held as u64 <= self.ring.table.len());
-        let first_held = self.first_live - self.condemned.len() as u64;
+        let condemned = self.condemned.len() as u64;
+        assert!(self.taken() + condemned <= self.ring.table.len());
+        let first_known = self.first_live - condemned;
         let slabs = self.condemned.iter().map(|c| &c.slab).chain(&self.live);
-        for (sequence, slab) in (first_held..).zip(slabs) {
+        for (sequence, slab) in (first_known..).zip(slabs) {
             assert_eq!(self.ring.table.get(sequence), slab.number());
         }
-        for (sequence, condemned) in (first_held..).zip(&self.condemned) {
+        for (sequence, condemned) in (first_known..).zip(&self.condemned) {
             assert_eq!(condemned.sequence, sequence);
             let end = (sequence + 1) * self.slab_bytes;
             assert!(end <= self.tail || self.closing);
         }
+        assert!(self.held.iter().is_sorted_by(|one, next| one.sequence < next.sequence));
+        assert!(self.held.back().is_none_or(|held| held.sequence < first_known));
     }
 }
 
@@ -459,7 +487,7 @@ impl Drop for Writer {
         let arena = self.arena;
         self.ahead.drain(..).for_each(|slab| arena.give(slab));
         self.release_below(lowest_pin, &mut |slab| arena.give(slab));
-        for Condemned { slab, .. } in self.condemned.drain(..) {
+        for Condemned { slab, .. } in self.condemned.drain(..).chain(self.held.drain(..)) {
             self.arena.lose(slab);
         }
     }

@@ -17,6 +17,7 @@ use crate::shard::audience::paths::Path;
 use crate::shard::audience::paths::Paths;
 use crate::shard::stats::Stats;
 use crate::viewer::CloseReason;
+use crate::viewer::Fanout;
 use crate::viewer::Plan;
 use crate::viewer::Policy;
 use slab::Slab;
@@ -71,9 +72,11 @@ impl Round {
 }
 
 impl Hands<'_> {
-    /// Begins with those that wait, where a random access point is in the ring.
+    /// Begins with those that wait, where a random access point is in the ring. Their cursors count
+    /// from here on: in a storm of joins the plan of one may have to wait for a later turn.
     pub(super) fn start_waiting(
         &mut self,
+        fanout: &mut Fanout,
         entries: &mut Slab<Entry>,
         turn: &mut Turn<'_>,
         policy: &Policy,
@@ -91,6 +94,7 @@ impl Hands<'_> {
             if !entry.viewer.try_start(turn, policy, join_us, &head, out, self.now) {
                 continue;
             }
+            fanout.note_viewer(&entry.viewer);
             entry.phase = Phase::Playing;
             let waited = self.now.since(entry.viewer.created_at());
             self.stats.first_byte.record(waited.as_micros() as u64);
@@ -213,7 +217,12 @@ impl Hands<'_> {
         let n = match self.egress.send_inline(entry.slot, out) {
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return Err(()),
+            Err(_) => {
+                // It may be planned once more in this turn, before it is closed: it waits.
+                entry.viewer.inline_sent(out, 0, self.now);
+                entry.viewer.blocked(self.now);
+                return Err(());
+            }
         };
         self.stats.sent(Path::Copy, n);
         entry.viewer.inline_sent(out, n, self.now);

@@ -66,6 +66,8 @@ pub(crate) struct Audience {
     pub(crate) may_close: Option<Generation>,
     /// The stream is ending for good: newcomers do not join this audience.
     pub(crate) over: bool,
+    /// Its stream's owner is gone: nobody will ask whether it may close.
+    pub(crate) is_orphan: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,11 +82,13 @@ pub(crate) enum Phase {
 pub(crate) struct Who {
     pub(crate) id: ViewerId,
     pub(crate) address: IpAddr,
+    /// What it counts under where addresses have limits.
+    pub(crate) limited_as: Option<IpAddr>,
     pub(crate) agent: String,
     pub(crate) name: Option<String>,
     pub(crate) connected_at: Wall,
     /// Given back when the viewer has gone for good.
-    pub(crate) _seat: Seat,
+    pub(crate) _seats: [Seat; 2],
 }
 
 pub(crate) struct Entry {
@@ -125,6 +129,7 @@ impl Audience {
             wait_deadline: Instant::NEVER,
             may_close: None,
             over: false,
+            is_orphan: false,
         }
     }
 
@@ -198,7 +203,7 @@ impl Core {
         let mut turn = reader.turn(fanout.lowest_cursor(joiners));
         if joiners && turn.newest_access().is_some() {
             let join_us = policy.join.us(channel.read_gap());
-            hands.start_waiting(entries, &mut turn, policy, join_us, out);
+            hands.start_waiting(fanout, entries, &mut turn, policy, join_us, out);
             let started = &hands.round.started;
             audience.waiting -= started.len() as u32;
             audience.playing += started.len() as u32;

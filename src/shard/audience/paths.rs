@@ -13,6 +13,9 @@ use crate::net::egress::RingEgress;
 use crate::net::egress::Via;
 use crate::ring::Arena;
 use crate::ring::Pinned;
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Below it a copy is cheaper than whatever avoids it.
 pub(crate) const LARGE_BYTES_MIN: usize = 32 * 1024;
@@ -51,6 +54,9 @@ impl Path {
     }
 }
 
+/// What is refused to one shard is refused to all, within moments: one line will do.
+static REFUSAL_SAID: AtomicBool = AtomicBool::new(false);
+
 /// What a shard knows about the ways it can send.
 pub(crate) struct Paths {
     mode: SendMode,
@@ -83,9 +89,16 @@ impl Paths {
         }
     }
 
-    /// The way of a viewer whose zero-copy send, or the registration for it, was refused.
-    pub(crate) fn without_zero_copy(&mut self) -> Path {
+    /// The way of a viewer whose zero-copy send, or the registration for it (`what`), was refused.
+    /// Nobody else on this shard tries.
+    pub(crate) fn without_zero_copy(&mut self, what: &str, error: &io::Error) -> Path {
         self.zero_copy = false;
+        if !REFUSAL_SAID.swap(true, Relaxed) {
+            tracing::warn!(
+                "zero-copy sends are off: {what}: {error} (raise LimitMEMLOCK / ulimit -l; \
+                 `ringcast doctor` says more)"
+            );
+        }
         self.first()
     }
 
@@ -111,13 +124,7 @@ impl Paths {
         let number = arena.region_of(pinned);
         match egress.buffer(number, arena.region(number)) {
             Ok(buffer) => (Via::ZeroCopy { buffer, report: path == Path::Probing }, path),
-            Err(error) => {
-                tracing::warn!(
-                    "zero-copy sends are off on this shard: registering ring memory: {error} \
-                     (raise LimitMEMLOCK / ulimit -l; `ringcast doctor` says more)"
-                );
-                (Via::Copy, self.without_zero_copy())
-            }
+            Err(error) => (Via::Copy, self.without_zero_copy("registering ring memory", &error)),
         }
     }
 }

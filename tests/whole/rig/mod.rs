@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each file of tests uses its part")]
 
 mod client;
+mod fault;
 mod metrics;
 mod refusal;
 pub(crate) mod server;
@@ -18,6 +19,7 @@ pub(crate) use client::exchange;
 pub(crate) use client::get;
 pub(crate) use client::request;
 pub(crate) use client::whole_reply;
+pub(crate) use fault::FaultProxy;
 pub(crate) use metrics::Scrape;
 pub(crate) use refusal::Refusal;
 pub(crate) use server::Server;
@@ -97,6 +99,11 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What takes too long for every run is done by `cargo xtask test --deep`.
+pub(crate) fn is_deep() -> bool {
+    std::env::var_os("RINGCAST_TEST_DEEP").is_some()
 }
 
 /// True when `condition` holds during all of `span`.

@@ -185,6 +185,41 @@ impl Server {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 
+    /// The processes that were started for this server: itself, or whoever runs it.
+    fn family(&self) -> Vec<u32> {
+        let mut family = vec![self.pid()];
+        let mut at = 0;
+        while at < family.len() {
+            let path = format!("/proc/{0}/task/{0}/children", family[at]);
+            let children = std::fs::read_to_string(path).unwrap_or_default();
+            family.extend(
+                children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()),
+            );
+            at += 1;
+        }
+        family
+    }
+
+    /// CPU time that the server, and whoever runs it, has used.
+    pub(crate) fn cpu_of_family(&self) -> std::time::Duration {
+        let ticks = self.family().into_iter().map(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+            let numbers = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+            numbers.sum::<u64>()
+        });
+        std::time::Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
+    /// Ends a server that somebody else runs: SIGTERM to the innermost process.
+    pub(crate) fn end_family(mut self) -> ExitStatus {
+        let pid = *self.family().last().expect("itself at least");
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.expect("a process of ours");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("our own");
+        self.wait()
+    }
+
     pub(crate) fn rss_bytes(&self) -> u64 {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).unwrap();
         statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap() * 4_096
@@ -204,6 +239,11 @@ impl Drop for Server {
 impl Start {
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn unset(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
         self
     }
 

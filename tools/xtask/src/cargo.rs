@@ -17,9 +17,11 @@ if [ "$hard" -gt 1048576 ]; then hard=1048576; fi
 ulimit -Sn "$hard"
 exec "$@""#;
 
+/// Where it was built, unless it was carried to another host: then the folder it is run in.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).expect("tools/xtask stands two folders below the root").into()
+    let built = here.ancestors().nth(2).expect("tools/xtask stands two folders below the root");
+    if built.is_dir() { built.into() } else { std::env::current_dir().unwrap_or_default() }
 }
 
 pub(crate) fn cargo() -> Command {
@@ -81,7 +83,16 @@ pub(crate) fn test_targets() -> Vec<String> {
 
 /// The names of the product's benchmarks.
 pub(crate) fn bench_targets() -> Vec<String> {
-    let files = fs::read_dir(root().join("benches")).into_iter().flatten().flatten();
+    rust_files("benches")
+}
+
+/// The names of the fuzz targets.
+pub(crate) fn fuzz_targets() -> Vec<String> {
+    rust_files("fuzz/targets")
+}
+
+fn rust_files(folder: &str) -> Vec<String> {
+    let files = fs::read_dir(root().join(folder)).into_iter().flatten().flatten();
     let mut names: Vec<String> = files
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|end| end == "rs"))

@@ -14,6 +14,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("prometheus", "/usr/bin/promtool"),
     ("curl", "/usr/bin/curl"),
     ("iproute2", "/usr/bin/ip"),
+    ("util-linux", "/usr/bin/prlimit"),
     ("musl-tools", "/usr/bin/musl-gcc"),
     ("clang", "/usr/bin/clang"),
     ("libbpf-dev", "/usr/include/bpf/bpf_helpers.h"),

@@ -9,6 +9,7 @@ use crate::cargo::bench_targets;
 use crate::cargo::cargo;
 use crate::cargo::cargo_nightly;
 use crate::cargo::cargo_test;
+use crate::cargo::fuzz_targets;
 use crate::cargo::root;
 use crate::cargo::target_installed;
 use crate::cargo::test_targets;
@@ -26,6 +27,9 @@ const WHOLE: &str = "whole";
 /// Involuntary switches of the memory model: with two it takes seconds, and three or more are
 /// for `--deep`.
 const PREEMPTIONS: &str = "2";
+
+/// Of each fuzz target.
+const FUZZ_SECONDS: &str = "-max_total_time=60";
 
 pub(crate) fn test(deep: bool) -> Result<(), String> {
     packages::install()?;
@@ -49,6 +53,7 @@ fn all_steps(runner: &mut Runner, deep: bool) -> Result<(), String> {
     packaging(runner)?;
     if deep {
         miri(runner)?;
+        fuzz(runner)?;
     }
     whole_program(runner, &targets, deep)
 }
@@ -163,6 +168,26 @@ fn miri(runner: &mut Runner) -> Result<(), String> {
     command.env("MIRIFLAGS", "-Zmiri-ignore-leaks -Zmiri-disable-isolation");
     command.env("CARGO_TARGET_DIR", root().join("target/miri"));
     runner.tests("miri on the ring", &mut command)
+}
+
+/// Each target for a minute, from the committed inputs. What it finds new stays out of the tree.
+fn fuzz(runner: &mut Runner) -> Result<(), String> {
+    let there = cargo_nightly().args(["fuzz", "--version"]).stderr(Stdio::null()).output();
+    if !there.is_ok_and(|out| out.status.success()) {
+        runner.not_run("the fuzz targets (cargo install cargo-fuzz, with a nightly toolchain)");
+        return Ok(());
+    }
+    for target in fuzz_targets() {
+        let found = root().join("fuzz/target/found").join(&target);
+        let made = std::fs::create_dir_all(&found);
+        made.map_err(|error| format!("step failed: {}: {error}", found.display()))?;
+        let mut command = cargo_nightly();
+        command.args(["fuzz", "run", &target]).arg(found);
+        command.arg(root().join("fuzz/corpus").join(&target));
+        command.args(["--", FUZZ_SECONDS, "-max_len=8192", "-print_final_stats=0"]);
+        runner.run(&format!("fuzz {target}"), &mut command)?;
+    }
+    Ok(())
 }
 
 /// The generated pages are written by the tests that compare them.

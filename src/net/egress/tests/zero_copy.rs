@@ -6,12 +6,14 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use io_uring::IoUring;
 
 use super::Driver;
 use super::Event;
 use super::Rig;
+use super::Slot;
 use super::Via;
 use super::on_every_pair;
 use crate::net::egress::buffers::Buffers;
@@ -148,6 +150,68 @@ fn an_abort_releases_what_a_stuck_peer_holds() {
                     other => panic!("{other:?}"),
                 }
             }
+        }
+        rig.finish();
+    });
+}
+
+/// Zero-copy sends until the peer's window and our own queue are full: what stands in the queue stays
+/// lent.
+async fn lend_until_full(rig: &mut Rig, slot: Slot, buffer: u16) {
+    let mut is_full = false;
+    while !is_full {
+        let piece = rig.piece(0..1 << 17);
+        rig.egress.send(slot, piece, Via::ZeroCopy { buffer, report: false });
+        let mut is_sent = false;
+        while !is_sent {
+            let events = rig.turn().await;
+            for event in &events {
+                if let Event::Sent { result, .. } = event {
+                    (is_sent, is_full) = (true, result.is_err());
+                }
+            }
+            rig.take_all_back(events);
+        }
+        let info = || rig.egress.acked(slot).unwrap();
+        while is_full && info().unacked_segments > 0 {
+            std::thread::yield_now();
+        }
+        is_full = is_full && info().notsent_bytes > 0;
+    }
+    let mut late = Vec::new();
+    rig.egress.drain_wake();
+    rig.egress.reap(&mut late);
+    rig.take_all_back(late);
+}
+
+#[test]
+fn what_a_peer_does_not_acknowledge_comes_back_with_a_reset_and_not_before() {
+    on_every_runtime(|mut rig, buffer| async move {
+        for is_closing in [false, true] {
+            let (slot, _stuck) = rig.add(1);
+            lend_until_full(&mut rig, slot, buffer).await;
+            let lent = rig.egress.in_flight();
+            assert!(lent > 0 && rig.egress.is_lent(slot));
+            if is_closing {
+                rig.egress.close(slot);
+                rig.turn_taken().await;
+            }
+            rig.assert_quiet();
+            assert_eq!(rig.egress.in_flight(), lent, "the kernel still reads it");
+            if is_closing {
+                rig.egress.abort_lingering();
+            } else {
+                rig.egress.abort(slot);
+            }
+            let mut is_closed = false;
+            while !is_closed {
+                rig.egress.submit().unwrap();
+                assert!(rig.is_woken_within(Duration::from_millis(900)), "nothing comes back");
+                let events = rig.turn().await;
+                is_closed = events.iter().any(|event| matches!(event, Event::Closed { .. }));
+                rig.take_all_back(events);
+            }
+            assert_eq!(rig.egress.in_flight(), 0);
         }
         rig.finish();
     });

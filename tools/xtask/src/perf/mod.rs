@@ -54,7 +54,9 @@ pub(crate) fn run(words: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     let scenarios = chosen(&options, all)?;
-    build(&options, &scenarios)?;
+    if options.programs.is_none() {
+        build(&options, &scenarios)?;
+    }
     let load = host::load_average();
     if load > LOAD_AVERAGE_QUIET && options.is_for_the_record() {
         println!("xtask: the machine is not idle (load average {load}); numbers will show it");
@@ -64,9 +66,11 @@ pub(crate) fn run(words: &[&str]) -> Result<(), String> {
 
 fn measure_all(options: &Options, scenarios: &[Scenario]) -> Result<(), String> {
     let target = target_folder();
-    let programs = target.join(if options.dev { "debug" } else { "release" });
+    let built = target.join(if options.dev { "debug" } else { "release" });
+    let programs = options.programs.clone().unwrap_or(built);
     let scratch = target.join("perf");
-    let bench = Bench { programs, scratch: scratch.clone(), cores: host::cores() };
+    let commit = options.commit.clone().unwrap_or_else(host::commit);
+    let bench = Bench { programs, scratch: scratch.clone(), cores: host::cores(), commit };
     let folder = options.out.clone().unwrap_or_else(|| match options.is_for_the_record() {
         true => root().join("perf/results"),
         false => scratch,

@@ -11,6 +11,8 @@ pub(crate) const USAGE: &str = "usage: cargo xtask perf [SCENARIO…] [OPTIONS]
   --seconds S          instead of the scenarios' own
   --quick              the loopback ones, tiny and once: does the harness work? No verdicts
   --profile NAME       release or dev [release]; only release writes to perf/results
+  --programs DIR       measure the programs in DIR as they are; nothing is built (a host without Rust)
+  --commit ID          what the programs were built from, where git cannot tell
   --out DIR            where results go [perf/results, or target/perf when quick or dev]
   --render FILE.json   only write the table and the chart of a results file again";
 
@@ -23,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) seconds: Option<u64>,
     pub(crate) quick: bool,
     pub(crate) dev: bool,
+    pub(crate) programs: Option<PathBuf>,
+    pub(crate) commit: Option<String>,
     pub(crate) out: Option<PathBuf>,
     pub(crate) render: Option<PathBuf>,
 }
@@ -39,6 +43,8 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--rounds" => options.rounds = Some(positive(word, value()?)?),
                 "--seconds" => options.seconds = Some(positive(word, value()?)?.into()),
+                "--programs" => options.programs = Some(value()?.into()),
+                "--commit" => options.commit = Some(value()?.to_string()),
                 "--out" => options.out = Some(value()?.into()),
                 "--render" => options.render = Some(value()?.into()),
                 "--profile" => {
@@ -83,6 +89,8 @@ mod tests {
         assert_eq!(options.scenarios, ["one-50", "zap"]);
         assert_eq!((options.rounds, options.seconds), (Some(2), Some(5)));
         assert!(options.dev && !options.is_for_the_record());
+        let options = Options::parse(&["--programs", "/opt/ringcast"]).unwrap();
+        assert_eq!(options.programs, Some("/opt/ringcast".into()));
         assert!(Options::parse(&[]).unwrap().is_for_the_record());
         assert!(!Options::parse(&["--quick"]).unwrap().is_for_the_record());
     }

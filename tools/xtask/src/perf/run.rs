@@ -38,6 +38,8 @@ pub(crate) struct Bench {
     pub(crate) programs: PathBuf,
     pub(crate) scratch: PathBuf,
     pub(crate) cores: usize,
+    /// What the programs were built from.
+    pub(crate) commit: String,
 }
 
 /// A server with its engine, ready for viewers.

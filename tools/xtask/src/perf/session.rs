@@ -31,7 +31,7 @@ enum Attempt {
 pub(crate) fn measure(bench: &Bench, scenario: &Scenario, profile: &str) -> (Outcome, Vec<String>) {
     let mut outcome = Outcome {
         scenario: scenario.clone(),
-        commit: host::commit(),
+        commit: bench.commit.clone(),
         started_at: host::now_utc(),
         profile: profile.to_owned(),
         load_average: host::load_average(),
@@ -133,7 +133,16 @@ fn loaded(
     let mut best: Option<Run> = None;
     let mut steps = Vec::new();
     for viewers in scenario.sizes() {
-        let run = run::run(bench, scenario, contender, viewers, send_bytes)?;
+        let run = match run::run(bench, scenario, contender, viewers, send_bytes) {
+            Ok(run) => run,
+            // Too much for the server or for the load: the steps before it are measured all the same.
+            Err(why) if best.is_some() => {
+                println!("xtask: {} at {viewers} viewers: {why}", contender.name);
+                steps.push(Step { viewers, not_counted: vec![why], ..Step::default() });
+                break;
+            }
+            Err(why) => return Err(why),
+        };
         println!("{}", line(scenario, number, &run));
         steps.push(step(&run));
         let holds = run.counts();

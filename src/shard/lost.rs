@@ -1,0 +1,238 @@
+//! A shard that panicked, and the one that goes on in its place.
+//!
+//! The panic was caught at the top of the thread; the tasks are leaked there, and nothing of them
+//! runs again. What they shared, the shard's [`Core`], is taken from them: its sockets are broken,
+//! what the kernel may still read is never used again, its streams end. What other shards count on
+//! goes on under the same number: the mailboxes, the numbers that were given out, who runs where,
+//! and on shard 0 the pool.
+//!
+//! The heir tells everybody. Each shard then forgets the lost one's streams and viewers, closes its
+//! own viewers of those streams (`shard_lost`: they come back and start them anew), and asks again
+//! what was not answered. A part that does not satisfy its invariants is not inherited; without the
+//! pool, or when it panics again soon, the process ends instead.
+
+use crate::admin::hygiene;
+use crate::admin::lines::ViewerEnd;
+use crate::base::ids::Generation;
+use crate::base::ids::ShardId;
+use crate::engine::pool;
+use crate::engine::pool::Pool;
+use crate::registry::directory::Directory;
+use crate::shard::Shared;
+use crate::shard::audience::Phase;
+use crate::shard::audience::Stage;
+use crate::shard::core::Core;
+use crate::shard::core::Shard;
+use crate::shard::engine_io;
+use crate::shard::engine_io::Address;
+use crate::shard::live::Live;
+use crate::shard::mailbox::Mailboxes;
+use crate::shard::message::Message;
+use crate::shard::stats::Stats;
+use crate::stream::Input;
+use crate::stream::UnlessReplaced;
+use crate::viewer::CloseReason;
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who panics twice within this does not get better by starting again.
+pub(super) const PANIC_AGAIN_MAX: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// The shard of this thread, where a panic does not reach it.
+    static RUNNING: RefCell<Option<Shard>> = const { RefCell::new(None) };
+}
+
+/// What a shard begins with: nothing yet, or what it inherits.
+pub(crate) struct Estate {
+    pub(crate) mail: Mailboxes<Message>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) pool: Option<Pool>,
+    pub(crate) directory: Directory,
+    pub(crate) stats: Stats,
+    /// Numbers given out: none of them is given out twice.
+    pub(crate) tokens: u64,
+    pub(crate) viewers: u64,
+    pub(crate) serials: u64,
+    /// None for a shard that nobody was before: sessions on engines that nobody reads any more.
+    debts: Option<Vec<Stop>>,
+}
+
+pub(super) struct Stop {
+    address: Address,
+    path: String,
+    unless_replaced: Option<UnlessReplaced>,
+}
+
+impl Estate {
+    pub(super) fn first(mail: Mailboxes<Message>, shared: &Shared) -> Self {
+        let config = &shared.config;
+        let has_pool = mail.me() == ShardId(0);
+        Self {
+            mail,
+            live: Arc::new(config.live.clone()),
+            pool: has_pool.then(|| Pool::new(config.live.pool)),
+            directory: Directory::new(config.directory),
+            stats: Stats::default(),
+            tokens: 0,
+            viewers: 0,
+            serials: 0,
+            debts: None,
+        }
+    }
+}
+
+impl Estate {
+    pub(super) fn take_debts(&mut self) -> Option<Vec<Stop>> {
+        self.debts.take()
+    }
+}
+
+/// Keeps the shard in reach until [`forget`].
+pub(super) fn remember(shard: &Shard) {
+    RUNNING.set(Some(shard.clone()));
+}
+
+/// The shard has ended in order.
+pub(super) fn forget() {
+    RUNNING.set(None);
+}
+
+/// After a panic on this thread: what there is to inherit. None when going on is not safe.
+pub(super) fn take_estate() -> Option<Estate> {
+    let core = RUNNING.take()?.take_core()?;
+    // Whatever breaks here was broken already: it is left alone, and the process ends.
+    catch_unwind(AssertUnwindSafe(|| core.into_estate())).ok().flatten()
+}
+
+impl Core {
+    fn into_estate(mut self) -> Option<Estate> {
+        if self.draining {
+            return None;
+        }
+        self.mourn();
+        let stops = self.abandoned_sessions();
+        let (tokens, viewers, serials) = self.numbers();
+        let Self { me, shared, live, mail, egress, audiences, sources, .. } = self;
+        let Self { pool, mut directory, stats, .. } = self;
+        let pool = match pool {
+            Some(pool) if catch_unwind(AssertUnwindSafe(|| pool.check_invariants())).is_err() => {
+                return None;
+            }
+            pool => pool,
+        };
+        if catch_unwind(AssertUnwindSafe(|| directory.check_invariants())).is_err() {
+            directory = Directory::new(shared.config.directory);
+        }
+        directory.release_shard(me);
+        // First the sockets, then the readers, which put what was in flight under quarantine.
+        drop(egress.abandon());
+        drop(audiences);
+        let streams = sources.len();
+        drop(sources);
+        shared.streams_closed(streams);
+        Some(Estate {
+            mail,
+            live,
+            pool,
+            directory,
+            stats,
+            tokens,
+            viewers,
+            serials,
+            debts: Some(stops),
+        })
+    }
+
+    /// Every viewer that ends gets its line.
+    fn mourn(&mut self) {
+        let now = self.now;
+        let mode = self.shared.config.addresses;
+        for (_, audience) in &self.audiences {
+            for (_, entry) in audience.entries.iter().filter(|(_, e)| e.phase == Phase::Playing) {
+                self.stats.closed[CloseReason::ShardLost.index()] += 1;
+                self.stats.skips += u64::from(entry.viewer.skips());
+                let address = hygiene::address(entry.who.address, mode);
+                let line = ViewerEnd {
+                    viewer: entry.who.id,
+                    stream: crate::shard::join::stream_name(audience),
+                    address: address.as_deref(),
+                    agent: &entry.who.agent,
+                    name: entry.who.name.as_deref(),
+                    reason: CloseReason::ShardLost.name(),
+                    bytes: entry.viewer.bytes_sent(),
+                    seconds: now.since(entry.viewer.created_at()).as_secs_f64(),
+                    skips: u64::from(entry.viewer.skips()),
+                    rwnd_limited_ms: 0,
+                };
+                tracing::info!("{line}");
+            }
+        }
+        self.stats.viewers = 0;
+    }
+
+    fn abandoned_sessions(&self) -> Vec<Stop> {
+        let running = self.sources.values().filter(|source| !source.ended);
+        let stops = running.filter_map(|source| {
+            let opened = source.session.opened()?;
+            let address = source.engines.get(&source.session.engine()?)?.clone();
+            let (path, unless_replaced) = (opened.command_path.clone(), opened.unless_replaced());
+            Some(Stop { address, path, unless_replaced })
+        });
+        stops.collect()
+    }
+
+    /// The heir's first deed.
+    pub(super) fn settle_estate(&mut self, stops: Vec<Stop>) {
+        let owner = self.me;
+        self.ask_pool(pool::Input::ReleaseAll { owner });
+        for to in (0..self.mail.shards()).map(|to| ShardId(to as u8)).filter(|to| *to != owner) {
+            self.mail.send(to, Message::ShardLost { shard: owner });
+        }
+        for Stop { address, path, unless_replaced } in stops {
+            self.stops_pending += 1;
+            let task = engine_io::stop(
+                self.handle(),
+                0,
+                Generation::default(),
+                address,
+                path,
+                unless_replaced,
+            );
+            crate::net::runtime::spawn(task);
+        }
+    }
+
+    /// What another shard had is gone.
+    pub(crate) fn on_shard_lost(&mut self, shard: ShardId) {
+        self.directory.release_shard(shard);
+        let serials: Vec<u64> = self.sources.keys().copied().collect();
+        for serial in serials {
+            if let Some(source) = self.sources.get_mut(&serial) {
+                source.subscribers &= !crate::shard::audience::shard_bit(shard);
+                source.copied.remove(&shard);
+            }
+            self.feed(serial, Input::ShardLost { shard });
+        }
+        let audiences: Vec<usize> = self.audiences.iter().map(|(at, _)| at).collect();
+        for at in audiences {
+            let Some(audience) = self.audiences.get_mut(at) else { continue };
+            match &audience.stage {
+                Stage::Attached(channel) if channel.id.owner == shard => {
+                    let channel = channel.id;
+                    // Nobody will ask for it: it goes with its last viewer.
+                    audience.is_orphan = true;
+                    audience.may_close = None;
+                    self.on_close_viewers(channel, CloseReason::ShardLost);
+                }
+                Stage::Attached(_) => {}
+                Stage::Resolving { .. } | Stage::Subscribing if !audience.over => self.ask_anew(at),
+                Stage::Resolving { .. } | Stage::Subscribing => {}
+            }
+        }
+        self.retire_detached();
+    }
+}

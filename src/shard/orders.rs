@@ -1,0 +1,136 @@
+//! What an operator wants to be otherwise, carried out by the shard that has it.
+//!
+//! An order goes to every shard, and each says whether it was meant: the owner of a stream, the
+//! shard that a viewer sits on, the home of an id, shard 0 for engines. Nothing waits here for what
+//! an order sets off; it is begun when this returns.
+
+use crate::base::ids::EngineId;
+use crate::base::ids::Infohash;
+use crate::base::ids::Target;
+use crate::base::ids::ViewerId;
+use crate::engine::pool;
+use crate::engine::spec::Spec;
+use crate::http::render::ErrorCode;
+use crate::shard::audience::Phase;
+use crate::shard::blocks::Person;
+use crate::shard::core::Core;
+use crate::shard::join::NotNow;
+use crate::shard::source::Source;
+use crate::stream;
+use crate::viewer::CloseReason;
+use std::time::Duration;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    EndStream(Infohash),
+    EndViewer { viewer: ViewerId, block: Duration },
+    ClearOffline(Infohash),
+    AddEngines(Vec<Spec>),
+    DrainEngine { engine: String, draining: bool },
+    RemoveEngine(String),
+}
+
+/// What a shard says of an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Done {
+    NotMine,
+    /// With what there is to say about it, as JSON.
+    Done(serde_json::Value),
+}
+
+impl Core {
+    pub(crate) fn carry_out_order(&mut self, order: Order) -> Done {
+        match order {
+            Order::EndStream(id) => self.end_stream(id),
+            Order::EndViewer { viewer, block } => self.end_viewer(viewer, block),
+            Order::ClearOffline(id) => self.clear_offline(id),
+            Order::AddEngines(specs) => self.add_engines(specs),
+            Order::DrainEngine { engine, draining } => self.drain_engine(&engine, draining),
+            Order::RemoveEngine(engine) => self.remove_engine(&engine),
+        }
+    }
+
+    fn end_stream(&mut self, id: Infohash) -> Done {
+        let meant = |source: &&Source| source.is_current() && source.is_known_as(id);
+        let found = self.sources.iter().find(|(_, source)| meant(source));
+        let Some((serial, source)) = found else { return Done::NotMine };
+        let (serial, infohash) = (*serial, source.session.infohash().to_string());
+        let viewers = source.session.viewers();
+        self.feed(serial, stream::Input::Kick { reason: stream::CloseReason::Kicked });
+        Done::Done(serde_json::json!({ "id": infohash, "viewers": viewers }))
+    }
+
+    fn end_viewer(&mut self, viewer: ViewerId, block: Duration) -> Done {
+        let found = self.audiences.iter().find_map(|(at, audience)| {
+            let mut entries = audience.entries.iter();
+            let meant = |phase: Phase| phase != Phase::Closing;
+            let found = entries.find(|(_, entry)| entry.who.id == viewer && meant(entry.phase));
+            found.map(|(index, entry)| (at, index, entry.phase))
+        });
+        let Some((at, index, phase)) = found else { return Done::NotMine };
+        let who = &self.audiences[at].entries[index].who;
+        let person = Person::of(who.name.as_deref(), who.limited_as).filter(|_| !block.is_zero());
+        let blocked_seconds = if person.is_some() { block.as_secs() } else { 0 };
+        if let Some(person) = person {
+            self.shared.blocks.put(person, self.now + block);
+        }
+        match phase {
+            Phase::Waiting => {
+                let message = "this request was ended by the operator";
+                self.refuse(at, index, &NotNow::new(ErrorCode::Forbidden, message));
+            }
+            Phase::Playing | Phase::Closing => self.finish(at, index, CloseReason::Kicked),
+        }
+        let id = viewer.to_string();
+        Done::Done(serde_json::json!({ "id": id, "blocked_seconds": blocked_seconds }))
+    }
+
+    fn clear_offline(&mut self, id: Infohash) -> Done {
+        let named = |target: &Target| crate::shard::source::provisional(target) == id;
+        let rows = self.directory.offline(self.now).into_iter();
+        let meant: Vec<Target> = rows.map(|row| row.target).filter(named).collect();
+        if meant.is_empty() {
+            return Done::NotMine;
+        }
+        meant.iter().for_each(|target| {
+            self.directory.clear_offline(target);
+        });
+        Done::Done(serde_json::json!({ "id": id.to_string() }))
+    }
+
+    fn add_engines(&mut self, specs: Vec<Spec>) -> Done {
+        if self.pool.is_none() {
+            return Done::NotMine;
+        }
+        let texts: Vec<String> = specs.iter().map(Spec::to_string).collect();
+        self.feed_pool(pool::Input::Add(specs));
+        Done::Done(serde_json::json!({ "engines": texts }))
+    }
+
+    fn drain_engine(&mut self, name: &str, draining: bool) -> Done {
+        let Some(engine) = self.find_engine(name) else { return Done::NotMine };
+        self.feed_pool(pool::Input::Drain { engine, draining });
+        Done::Done(serde_json::json!({ "id": name, "draining": draining }))
+    }
+
+    fn remove_engine(&mut self, name: &str) -> Done {
+        let Some(engine) = self.find_engine(name) else { return Done::NotMine };
+        self.feed_pool(pool::Input::Remove { engine });
+        Done::Done(serde_json::json!({ "id": name }))
+    }
+
+    fn find_engine(&self, name: &str) -> Option<EngineId> {
+        self.pool.as_ref().and_then(|pool| pool.find(name))
+    }
+}
+
+impl Source {
+    /// By its infohash, or by the content id that it was asked for with.
+    fn is_known_as(&self, id: Infohash) -> bool {
+        let asked = match self.open {
+            Target::Id(asked) | Target::Infohash(asked) => asked == id,
+            Target::Url(_) | Target::Magnet(_) => false,
+        };
+        asked || self.session.infohash() == id
+    }
+}

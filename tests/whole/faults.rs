@@ -1,0 +1,151 @@
+//! Faults under the server: a bad road to its engine, a kernel that refuses, little memory.
+
+use crate::rig;
+use crate::rig::FaultProxy;
+use crate::rig::Player;
+use crate::rig::Server;
+use crate::rig::eventually;
+use ace_emulator::Channel;
+use std::process::Command;
+use std::time::Duration;
+
+const SECOND: u64 = 250_000;
+
+fn through(road: &FaultProxy) -> Server {
+    Server::with_specs(&format!("{},name=e0", road.address)).start().ready()
+}
+
+#[test]
+fn an_engine_behind_a_bad_road_is_relayed_byte_for_byte() {
+    let engine = rig::engine(rig::one_channel(1_900));
+    let road = FaultProxy::to(engine.addr());
+    road.slices(211);
+    let server = through(&road);
+    let mut player = Player::open(server.address, &Server::play(&rig::content_id(1_900)));
+    assert!(player.play(3 * SECOND).is_unbroken(), "{:?}", player.report());
+    road.latency(Duration::from_millis(30));
+    assert!(player.play_on(SECOND).is_unbroken(), "{:?}", player.report());
+    road.latency(Duration::ZERO);
+    road.slices(0);
+    // Silence: a null packet every second, and not one byte lost.
+    road.stall(true);
+    let nulls = player.report().inserted.nulls;
+    player.await_nulls(nulls + 2);
+    road.stall(false);
+    assert!(player.play_on(3 * SECOND).is_unbroken(), "{:?}", player.report());
+    assert_eq!(server.count("viewers"), 1);
+    assert_eq!(engine.control().counters().getstreams, 1, "it was the road, not the engine");
+}
+
+#[test]
+fn damaged_bytes_of_an_engine_end_nothing() {
+    let engine = rig::engine(rig::one_channel(1_901));
+    let road = FaultProxy::to(engine.addr());
+    let server = through(&road);
+    let path = Server::play(&rig::content_id(1_901));
+    let mut player = Player::open(server.address, &path);
+    player.play(SECOND);
+    // A wrong byte in 5 000: some of them are sync bytes, some the sizes of chunks.
+    road.damage_every(4_999);
+    let before = player.report().bytes;
+    while player.report().bytes < before + 4 * SECOND {
+        if player.step().map_or(true, |n| n == 0) {
+            break; // A chunk's size was hit: that body has ended, which is in order.
+        }
+    }
+    road.damage_every(0);
+    assert!(server.lines_with(&["panicked"]) == 0);
+    let mut again = eventually("the channel again", || {
+        let player = Player::ask(server.address, &path).begin_within(rig::PATIENCE)?;
+        (player.status == 200).then_some(player)
+    });
+    again.play_on(2 * SECOND);
+    assert_eq!(rig::get(server.address, "/healthz").status, 200, "the server lives");
+}
+
+/// `strace` makes the kernel refuse: with `calls` as in its `-e inject`.
+fn refusing(inject: &str, engine: &ace_emulator::Emulator) -> Server {
+    let name = inject.split(':').next().unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={name}")]);
+    command.args(["-e", &format!("inject={inject}"), env!("CARGO_BIN_EXE_ringcast")]);
+    Server::from_command(command, &format!("{},name=e0", engine.addr())).start()
+}
+
+fn plays_on(server: Server, n: u32) {
+    let server = server.ready();
+    let mut players: Vec<Player> =
+        (0..4).map(|_| Player::open(server.address, &Server::play(&rig::content_id(n)))).collect();
+    rig::play_together(&mut players, 4 * SECOND);
+    for player in &players {
+        assert!(player.report().is_unbroken(), "{:?}", player.report());
+    }
+    assert_eq!(server.lines_with(&["viewer end"]), 0);
+    drop(players);
+    eventually("everybody gone", || (server.count("viewers") == 0).then_some(()));
+    assert!(server.end_family().success());
+}
+
+#[test]
+fn memory_that_cannot_be_registered_is_sent_otherwise() {
+    let engine = rig::engine(rig::one_channel(1_902));
+    plays_on(refusing("io_uring_register:error=ENOMEM", &engine), 1_902);
+}
+
+#[test]
+fn a_ring_that_is_busy_for_a_moment_is_asked_again() {
+    let engine = rig::engine(rig::one_channel(1_903));
+    plays_on(refusing("io_uring_enter:error=EBUSY:when=40+25", &engine), 1_903);
+}
+
+#[test]
+fn without_rings_everything_goes_by_epoll() {
+    let engine = rig::engine(rig::one_channel(1_904));
+    let server = refusing("io_uring_setup:error=EPERM", &engine);
+    let path = server.api("/api/v1/status")["send_path"].as_str().unwrap().to_owned();
+    assert!(path.starts_with("epoll"), "{path}");
+    plays_on(server, 1_904);
+}
+
+/// A container of 64 MiB, of which the rings take what they may.
+#[test]
+fn sixty_four_mebibytes_are_enough() {
+    let group = std::path::PathBuf::from(format!(
+        "/sys/fs/cgroup/memory/ringcast-test-{}",
+        std::process::id()
+    ));
+    if std::fs::create_dir(&group).is_err() {
+        println!("not run: no memory control group can be made here");
+        return;
+    }
+    std::fs::write(group.join("memory.limit_in_bytes"), "67108864").unwrap();
+    let channels = (0..3).fold(rig::one_channel(1_905), |config, n| {
+        config.channel(Channel::signed(&rig::infohash(1_906 + n)).bitrate_bps(4_000_000))
+    });
+    let engine = rig::engine(channels);
+    let mut command = Command::new("sh");
+    let script = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", group.display());
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_ringcast")]);
+    let specs = format!("{},name=e0", engine.addr());
+    let server = Server::from_command(command, &specs).unset("RINGCAST_MEMORY").start().ready();
+    let budget = server.api("/api/v1/status")["memory"]["budget_bytes"].as_u64().unwrap();
+    assert!(budget <= 32 << 20, "{budget}");
+    let mut players: Vec<Player> = (0..12)
+        .map(|n| {
+            let path = format!("/ace/getstream?infohash={}", rig::infohash(1_905 + n % 3));
+            Player::open(server.address, &path)
+        })
+        .collect();
+    rig::play_together(&mut players, 5_000_000);
+    for player in &players {
+        assert!(player.report().is_unbroken(), "{:?}", player.report());
+    }
+    // One channel more is refused by its name, and nobody notices.
+    let path = format!("/ace/getstream?infohash={}", rig::infohash(1_908));
+    let more = Player::ask(server.address, &path).begin();
+    assert!(matches!(more.status, 200 | 503), "{}", more.head);
+    rig::play_together(&mut players, 6_000_000);
+    assert!(players.iter().all(|player| player.report().is_unbroken()));
+    assert!(server.stop().success());
+    let _ = std::fs::remove_dir(&group);
+}
