@@ -260,11 +260,11 @@ impl Session {
         attempt.opened_at = now;
         self.attempt = Some(attempt);
         if let Some(search) = &mut self.search {
-            search.next_at = None;
+            search.found();
             search.reached = true;
         } else {
             let mut search = self.switching_search(now);
-            search.next_at = None;
+            search.found();
             self.search = Some(search);
             self.state = State::Switching;
         }

@@ -87,8 +87,11 @@ impl Session {
     fn revive(&mut self, now: Instant) {
         let is_opened = self.opened().is_some();
         self.ending = None;
-        let deadline = now + self.settings.start_timeout;
-        let mut search = Search::new(now, deadline);
+        // Whoever joined had the ring to play, and is kept.
+        let mut search = match self.flow.first_packet_at {
+            Some(_) => self.switching_search(now),
+            None => Search::new(now, now + self.settings.start_timeout),
+        };
         search.next_at = None;
         search.reached = is_opened;
         self.search = Some(search);

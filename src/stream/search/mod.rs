@@ -150,6 +150,12 @@ impl Search {
         is_next
     }
 
+    /// One that is open already is what was looked for.
+    pub(super) const fn found(&mut self) {
+        self.next_at = None;
+        self.reopen = None;
+    }
+
     /// Who is not asked now.
     pub(super) fn excluded(&self, now: Instant) -> Vec<EngineId> {
         let mut excluded = self.exclude.clone();

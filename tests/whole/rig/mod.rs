@@ -119,11 +119,6 @@ pub(crate) fn throughout(span: Duration, mut condition: impl FnMut() -> bool) ->
     true
 }
 
-/// Tests that take long run with `cargo xtask test --deep` only.
-pub(crate) fn is_deep() -> bool {
-    std::env::var_os("RINGCAST_TEST_DEEP").is_some_and(|deep| deep == "1")
-}
-
 #[expect(clippy::disallowed_methods, reason = "a test's own stopwatch")]
 pub(crate) fn stopwatch() -> Instant {
     Instant::now()
