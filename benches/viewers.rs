@@ -223,7 +223,7 @@ fn publish(writer: &mut Writer, cache: &mut SlabCache, bytes: &[u8]) {
     scanner.scan(packets, 0, &mut |event| match event {
         Event::RandomAccess(point) => points.push(point),
         Event::PsiPacket { offset, pid, cc } => writer.push_psi_packet(offset, pid, cc),
-        Event::PsiChanged { .. } | Event::ClockJump { .. } => {}
+        Event::PsiChanged { .. } | Event::ClockReference { .. } | Event::ClockJump { .. } => {}
     });
     let psi = scanner.psi().expect("tables");
     writer.set_psi(psi.version(), psi.clone());

@@ -92,7 +92,10 @@ impl<'a> Scanned<'a> {
         let mut points = Vec::new();
         scanner.scan(packets, 0, &mut |event| match event {
             Event::RandomAccess(point) => points.push(point),
-            Event::PsiPacket { .. } | Event::PsiChanged { .. } | Event::ClockJump { .. } => {}
+            Event::PsiPacket { .. }
+            | Event::PsiChanged { .. }
+            | Event::ClockReference { .. }
+            | Event::ClockJump { .. } => {}
         });
         Scanned { packets, scanner, points }
     }

@@ -109,7 +109,7 @@ impl Channel {
         self.scanner.scan(packets, start, &mut |event| match event {
             Event::RandomAccess(point) => points.push(point),
             Event::PsiPacket { offset, pid, cc } => tables.push((offset, pid, cc)),
-            Event::PsiChanged { .. } | Event::ClockJump { .. } => {}
+            Event::PsiChanged { .. } | Event::ClockReference { .. } | Event::ClockJump { .. } => {}
         });
         for (offset, pid, cc) in tables {
             self.writer.push_psi_packet(offset, pid, cc);

@@ -114,6 +114,5 @@ fn session(settings: &Settings) -> stream::Settings {
         outage_timeout: settings.outage_timeout,
         init_timeout: settings.init_timeout,
         grace_period: settings.grace_period,
-        splice: false,
     }
 }

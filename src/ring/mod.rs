@@ -30,8 +30,9 @@
 //!
 //! The memory of a slab is written through a raw pointer in one place ([`Writer::append`]) and
 //! read through slices that are made in two ([`Turn::bytes`], [`Pinned::as_slice`]), and by the
-//! writer itself, which copies what it appended to the twin. No `&mut` to a slab exists. It is to be shown that a write never meets a slice over the same byte, and that
-//! every read byte was written before.
+//! writer itself, which copies what it appended to the twin and compares it with what comes again.
+//! No `&mut` to a slab exists. It is to be shown that a write never meets a slice over the same
+//! byte, and that every read byte was written before.
 //!
 //! *One owner.* A slab's number exists as one `Slab` value, neither `Copy` nor `Clone`: on the
 //! free list, in a cache, live or condemned in one writer. Only the writer that has it live writes

@@ -246,6 +246,22 @@ pub(crate) async fn stat(
     });
 }
 
+/// Whether an engine lives that takes its time, or has just ended a session.
+pub(crate) async fn ask_status(
+    shard: Shard,
+    serial: u64,
+    generation: Generation,
+    address: Address,
+) {
+    let deadline = time::now() + STAT_MAX;
+    let path = request::status();
+    let result = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+    let result = result.and_then(|(status, body)| Ok(reply::engine_status(status, &body)?));
+    report(&shard, &address, result.as_ref().err());
+    let answers = result.is_ok();
+    shard.with(|core| core.feed(serial, Input::Status { generation, answers }));
+}
+
 pub(crate) async fn stop(
     shard: Shard,
     serial: u64,
@@ -332,7 +348,7 @@ pub(crate) async fn play(
     shard.with(|core| {
         let now = core.now;
         if let Some(source) = core.sources.get_mut(&serial) {
-            source.ingest.body_begins(source.writer.written(), now);
+            source.ingest.body_begins(generation, source.writer.written(), now);
         }
         core.feed(serial, Input::PlayHead { generation });
     });

@@ -390,6 +390,7 @@ impl Core {
             let Claim { reservation, opened, engine_name: name, address, .. } = *claim;
             if let Some(source) = self.sources.get_mut(&serial) {
                 source.engines.insert(engine, address);
+                source.engine_names.insert(engine, name.clone());
                 source.lent.insert(engine, reservation);
             }
             self.feed(serial, stream::Input::Adopt { engine, reservation, name, opened });

@@ -29,7 +29,6 @@ mod orders;
 mod pool_desk;
 mod seats;
 mod source;
-mod splice;
 mod stats;
 mod tell;
 mod tend;

@@ -94,6 +94,7 @@ impl Core {
                 source.lent.insert(granted.engine, reservation);
                 let engine = granted.engine;
                 let name = granted.name.to_string();
+                source.engine_names.insert(engine, name.clone());
                 let input = Input::Granted { generation, engine, reservation, name };
                 self.feed(serial, input);
             }

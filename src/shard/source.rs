@@ -55,6 +55,7 @@ pub(crate) struct Source {
     pub(crate) ingest: Ingest,
     /// Engines that this stream was lent, with the address to ask.
     pub(crate) engines: BTreeMap<EngineId, Address>,
+    pub(crate) engine_names: BTreeMap<EngineId, String>,
     /// Reservations that are out, by engine.
     pub(crate) lent: BTreeMap<EngineId, u64>,
     /// What each session is stopped with, as the journal knows it.
@@ -143,6 +144,7 @@ impl Core {
             writer,
             ingest: Ingest::new(self.now),
             engines: BTreeMap::new(),
+            engine_names: BTreeMap::new(),
             lent: BTreeMap::new(),
             stop_paths: BTreeMap::new(),
             subscribers: 0,
@@ -241,8 +243,7 @@ impl Core {
                 });
             }
             Output::Splice { .. } => {
-                let now = self.now;
-                self.sources.get_mut(&serial).expect("fed").ingest.splice(now);
+                self.sources.get_mut(&serial).expect("fed").ingest.splice();
             }
             Output::CloseBody { generation } => {
                 self.sources.get_mut(&serial).expect("fed").ingest.close(generation);
@@ -250,6 +251,11 @@ impl Core {
             Output::PollStat { generation, engine, path } => {
                 self.order(serial, engine, |shard, address| {
                     engine_io::stat(shard, serial, generation, address, path)
+                });
+            }
+            Output::AskStatus { generation, engine } => {
+                self.order(serial, engine, |shard, address| {
+                    engine_io::ask_status(shard, serial, generation, address)
                 });
             }
             Output::Stop { generation, engine, path, unless_replaced } => {
@@ -338,6 +344,7 @@ impl Core {
             }
             Output::Failover { from, reason } => {
                 self.stats.failover(reason);
+                self.log_failover(serial, from, reason);
                 let from = self.sources[&serial].engines.get(&from);
                 let from = from.map(|address| address.host.to_string()).unwrap_or_default();
                 self.mirror_failover(serial, from, reason);

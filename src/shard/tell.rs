@@ -27,6 +27,7 @@ use crate::shard::message::Told;
 use crate::shard::source::Source;
 use crate::shard::stats::EngineMetrics;
 use crate::shard::stats::ShardMetrics;
+use crate::ts::splice::Join;
 use crate::viewer::CloseReason;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -127,7 +128,7 @@ impl Core {
             head_offset: source.writer.head(),
             started_at: source.started_wall.unix_seconds(),
             failovers: u64::from(session.failovers()),
-            discontinuities: source.ingest.scanner().counters().discontinuities,
+            discontinuities: source.ingest.jumps,
             peers: session.stat().map(|stat| u64::from(stat.peers)),
             speed_down_kbps: session.stat().map(|stat| stat.speed_down_kbps),
             lease: source.told.record(),
@@ -250,6 +251,25 @@ impl Core {
         let what = EngineEvent::TakenOver;
         let line = EngineLine { what, engine: &name, version: None, reason };
         tracing::warn!("{line}");
+    }
+
+    pub(crate) fn log_failover(&self, serial: u64, from: EngineId, reason: &str) {
+        let source = &self.sources[&serial];
+        let engine = source.engine_names.get(&from).map_or("", |name| name);
+        let line = Line::new("stream switches").field("id", &asked_as(source));
+        tracing::warn!("{}", line.field("engine", engine).field("reason", reason));
+    }
+
+    /// The bytes of another session go on in the ring.
+    pub(crate) fn log_joined(&self, serial: u64, join: Join) {
+        let source = &self.sources[&serial];
+        let how = match join {
+            Join::Overlap => "overlap",
+            Join::Jump => "jump",
+        };
+        let engine = source.session.engine_name().unwrap_or_default();
+        let line = Line::new("stream goes on").field("id", &asked_as(source));
+        tracing::info!("{}", line.field("engine", engine).field("join", how));
     }
 
     pub(crate) fn log_frozen(&self, serial: u64, frozen: bool) {

@@ -138,12 +138,17 @@ impl Core {
             self.try_remove(serial);
             return;
         }
+        if source.tend_at <= now {
+            source.ingest.place(&mut source.writer, &mut self.cache, now);
+        }
         let scanner = source.ingest.scanner();
         let bitrate = scanner.bitrate_bps();
         let media_us = scanner.media_us().unwrap_or(0);
         let fresh = std::mem::take(&mut source.ingest.fresh);
         let access = std::mem::take(&mut source.ingest.access_fresh);
         let moved = std::mem::take(&mut source.ingest.dirty);
+        let staged = std::mem::take(&mut source.ingest.staged_fresh);
+        let joined = source.ingest.joined.take();
         let generation = source.ingest.generation();
         if moved {
             source.writer.commit(media_us, bitrate.unwrap_or(0));
@@ -166,6 +171,12 @@ impl Core {
             self.tell_shards(channel, subscribers, || Watching::EvictBelow { offset });
         }
         let Some(generation) = generation else { return };
+        if let Some(join) = joined {
+            self.log_joined(serial, join);
+        }
+        if staged {
+            self.feed(serial, Input::Staged { generation });
+        }
         if fresh > 0 {
             self.feed(serial, Input::Bytes { generation, n: fresh });
         }

@@ -37,22 +37,31 @@ impl Session {
         }
     }
 
-    pub(super) fn on_ring_full(&mut self) {
-        self.flow.paused = true;
+    /// Bytes that wait to be placed behind those of the last session.
+    pub(super) fn on_staged(&mut self, generation: Generation, now: Instant) {
+        if self.attempt.as_ref().is_some_and(|a| a.play() == Some(generation)) {
+            self.flow.last_byte_at = now;
+        }
+    }
+
+    pub(super) fn on_ring_full(&mut self, now: Instant) {
+        self.flow.paused_since.get_or_insert(now);
         if self.state == State::Stalled {
             self.state = State::Active;
         }
     }
 
     pub(super) fn on_ring_resumed(&mut self, now: Instant) {
-        if self.flow.paused {
-            self.flow.paused = false;
-            self.flow.last_byte_at = now;
+        let Some(since) = self.flow.paused_since.take() else { return };
+        self.flow.last_byte_at = now;
+        // Nor is an outage what the ring had no room for.
+        if let Some(search) = self.search.as_mut().filter(|search| search.is_switching()) {
+            search.deadline = search.deadline + now.since(since);
         }
     }
 
     pub(super) fn silence_deadline(&self) -> Option<Instant> {
-        if self.search.is_some() || self.ending.is_some() || self.flow.paused {
+        if self.search.is_some() || self.ending.is_some() || self.flow.paused_since.is_some() {
             return None;
         }
         let after = match self.state {

@@ -6,6 +6,7 @@
 
 use super::input::Opened;
 use super::stat::StatClock;
+use super::stat::StatusClock;
 use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
 use crate::base::time::Instant;
@@ -18,6 +19,9 @@ pub(super) struct Attempt {
     pub(super) name: String,
     pub(super) phase: Phase,
     pub(super) opened: Option<Opened>,
+    pub(super) opened_at: Instant,
+    /// Whether the engine lives is asked while it does not answer the open.
+    pub(super) status: StatusClock,
     pub(super) stat: StatClock,
 }
 
@@ -41,6 +45,25 @@ pub(super) enum Phase {
 }
 
 impl Attempt {
+    pub(super) fn new(
+        generation: Generation,
+        engine: EngineId,
+        reservation: u64,
+        name: String,
+    ) -> Self {
+        Self {
+            generation,
+            engine,
+            reservation,
+            name,
+            phase: Phase::Held,
+            opened: None,
+            opened_at: Instant::ZERO,
+            status: StatusClock::default(),
+            stat: StatClock::default(),
+        }
+    }
+
     pub(super) const fn play(&self) -> Option<Generation> {
         match self.phase {
             Phase::Playing(play) | Phase::Body(play) => Some(play),
@@ -54,7 +77,9 @@ impl Attempt {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
-            Phase::Opening { deadline } => Some(deadline),
+            Phase::Opening { deadline } => {
+                Some(self.status.due().map_or(deadline, |due| due.min(deadline)))
+            }
             Phase::PlayDue(at) => Some(at),
             Phase::Held | Phase::Claiming | Phase::Playing(_) | Phase::Body(_) => None,
         };

@@ -47,6 +47,7 @@ impl Session {
         };
         // Nothing of it is left that could be closed.
         attempt.phase = Phase::PlayDue(now);
+        self.flow.paused_since = None;
         let is_prebuffering = matches!(failure, Failure::Prebuffering(_) | Failure::Silent);
         if is_prebuffering && self.search.is_some() {
             let again_ms = PLAY_AGAIN_MS_MIN + self.prng.below(PLAY_AGAIN_MS_SPREAD);

@@ -18,7 +18,6 @@ use super::output::Outcome;
 use super::output::Output;
 use super::search::Search;
 use super::search::Verdict;
-use super::stat::StatClock;
 use super::stops::Late;
 use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
@@ -42,6 +41,9 @@ impl Session {
             Phase::Opening { deadline } if deadline <= now => {
                 self.on_open_failed(attempt.generation, &Failure::Silent, now);
             }
+            Phase::Opening { .. } if attempt.status.due().is_some_and(|due| due <= now) => {
+                self.ask_status(now);
+            }
             Phase::PlayDue(at) if at <= now => self.play(),
             Phase::Opening { .. }
             | Phase::Claiming
@@ -52,12 +54,24 @@ impl Session {
         self.fire_stat(now);
     }
 
+    /// It takes its time: does it live? One that does not say so in time hangs.
+    fn ask_status(&mut self, now: Instant) {
+        let Some(attempt) = &mut self.attempt else { return };
+        let (generation, engine) = (attempt.generation, attempt.engine);
+        if attempt.status.is_asked() {
+            return self.on_open_failed(generation, &Failure::Silent, now);
+        }
+        attempt.status.asked(now);
+        self.emit(Output::AskStatus { generation, engine });
+    }
+
     fn open(&mut self, now: Instant) {
         let pid = format!("{:016x}{:016x}", self.prng.next_u64(), self.prng.next_u64());
         let target = self.target.clone();
         let deadline = now + self.settings.start_timeout + OPEN_MARGIN;
         let Some(attempt) = &mut self.attempt else { return };
         attempt.phase = Phase::Opening { deadline };
+        attempt.status.start(self.settings.stall_timeout, now);
         let (generation, engine) = (attempt.generation, attempt.engine);
         self.emit(Output::Open { generation, engine, target, pid });
     }
@@ -73,6 +87,7 @@ impl Session {
         let claimed = opened.infohash;
         let refused = unplayable(&opened);
         attempt.opened = Some(opened);
+        attempt.opened_at = now;
         attempt.phase = Phase::PlayDue(now);
         for late in self.stops.take_late(engine) {
             let outcome = Outcome::Superseded;
@@ -82,6 +97,12 @@ impl Session {
             return self.stop_lingering(now);
         }
         self.health.forget();
+        let is_same = self.is_claimed && claimed == self.infohash;
+        let is_switching = self.search.as_ref().is_some_and(Search::is_switching);
+        if is_switching && (refused.is_some() || !is_same) {
+            let text = refused.map_or("the engine opened another content", |(_, text)| text);
+            return self.attempt_failed(&Failure::Engine(text.to_owned()), now);
+        }
         if let Some(search) = &mut self.search {
             search.reached = true;
         }
@@ -91,7 +112,7 @@ impl Session {
             let verdict = Verdict { code, message, engine, taken_over: false, offline: false };
             return self.fail(verdict, now);
         }
-        if self.is_claimed && claimed == self.infohash {
+        if is_same {
             return self.begin_play(now);
         }
         if let Some(attempt) = &mut self.attempt {
@@ -233,22 +254,17 @@ impl Session {
         }
         self.dispose(Parting::Superseded, now);
         self.names.insert(engine, name.clone());
-        self.attempt = Some(Attempt {
-            generation,
-            engine,
-            reservation,
-            name,
-            phase: Phase::PlayDue(now),
-            opened: Some(opened),
-            stat: StatClock::default(),
-        });
+        let mut attempt = Attempt::new(generation, engine, reservation, name);
+        attempt.phase = Phase::PlayDue(now);
+        attempt.opened = Some(opened);
+        attempt.opened_at = now;
+        self.attempt = Some(attempt);
         if let Some(search) = &mut self.search {
-            search.next_at = None;
+            search.found();
             search.reached = true;
         } else {
-            let deadline = now + self.settings.outage_timeout;
-            let mut search = Search::switching(now, deadline);
-            search.next_at = None;
+            let mut search = self.switching_search(now);
+            search.found();
             self.search = Some(search);
             self.state = State::Switching;
         }

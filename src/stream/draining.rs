@@ -22,6 +22,7 @@ use super::output::Code;
 use super::output::Outcome;
 use super::output::Output;
 use super::search::Search;
+use super::stat::StatusClock;
 use super::stops::Stopping;
 use crate::base::ids::Generation;
 use crate::base::ids::ShardId;
@@ -86,8 +87,11 @@ impl Session {
     fn revive(&mut self, now: Instant) {
         let is_opened = self.opened().is_some();
         self.ending = None;
-        let deadline = now + self.settings.start_timeout;
-        let mut search = Search::new(now, deadline);
+        // Whoever joined had the ring to play, and is kept.
+        let mut search = match self.flow.first_packet_at {
+            Some(_) => self.switching_search(now),
+            None => Search::new(now, now + self.settings.start_timeout),
+        };
         search.next_at = None;
         search.reached = is_opened;
         self.search = Some(search);
@@ -201,6 +205,10 @@ impl Session {
         self.state = State::Draining;
         ending.lingering = self.attempt.as_ref().is_some_and(Attempt::is_uncertain);
         let lingering = ending.lingering;
+        if let Some(attempt) = &mut self.attempt {
+            // Its reply is waited for, however long it takes.
+            attempt.status = StatusClock::default();
+        }
         self.ending = Some(ending);
         if !lingering {
             self.dispose(parting, now);
@@ -261,6 +269,7 @@ impl Session {
         let Attempt { generation, engine, reservation, opened, .. } = attempt;
         self.stops.remember(generation, engine, opened.is_some());
         if let Some(play) = play {
+            self.flow.paused_since = None;
             self.emit(Output::CloseBody { generation: play });
         }
         match opened {
@@ -285,9 +294,12 @@ impl Session {
         }
     }
 
-    pub(super) fn on_stop_done(&mut self, generation: Generation, outcome: Outcome) {
+    pub(super) fn on_stop_done(&mut self, generation: Generation, outcome: Outcome, now: Instant) {
         if let Some(stopping) = self.stops.done(generation) {
             self.stop_over(stopping, outcome);
+            if outcome == Outcome::Superseded {
+                self.on_superseded(stopping.engine, now);
+            }
         }
     }
 

@@ -9,15 +9,14 @@ use super::Asking;
 use super::Session;
 use super::State;
 use super::attempt::Attempt;
-use super::attempt::Phase;
 use super::draining::Forced;
+use super::input::Failure;
 use super::input::Parting;
 use super::output::CloseReason;
 use super::output::Code;
 use super::output::Output;
 use super::search::Next;
 use super::search::Verdict;
-use super::stat::StatClock;
 use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
 use crate::base::ids::Target;
@@ -29,14 +28,12 @@ const GRANT_MAX: Duration = Duration::from_secs(10);
 impl Session {
     pub(super) fn search_deadline(&self) -> Option<Instant> {
         let search = self.search.as_ref()?;
-        let next_at = search.next_at.filter(|_| !self.must_wait_for_stop());
-        Some(next_at.map_or(search.deadline, |at| at.min(search.deadline)))
-    }
-
-    /// The same content again on the same engine: its old session must be gone first.
-    fn must_wait_for_stop(&self) -> bool {
-        let prefer = self.search.as_ref().and_then(|search| search.prefer);
-        prefer.is_some_and(|engine| self.stops.on(engine))
+        let waits = self.asking.is_none() && self.attempt.is_none();
+        // The same content again on the same engine: its old session must be gone first.
+        let ask_at = search.ask_due(|engine| self.stops.on(engine)).filter(|_| waits);
+        let is_held = search.is_switching() && self.flow.paused_since.is_some();
+        let deadline = Some(search.deadline).filter(|_| !is_held);
+        [ask_at, deadline].into_iter().flatten().min()
     }
 
     pub(super) fn fire_search(&mut self, now: Instant) {
@@ -47,11 +44,14 @@ impl Session {
             }
         }
         let Some(search) = &self.search else { return };
-        if search.deadline <= now {
+        let is_held = search.is_switching() && self.flow.paused_since.is_some();
+        if search.deadline <= now && !is_held {
             let verdict = search.timed_out(self.health.text());
             return self.fail(verdict, now);
         }
-        if search.next_at.is_some_and(|at| at <= now) && !self.must_wait_for_stop() {
+        let waits = self.asking.is_none() && self.attempt.is_none();
+        let ask_at = search.ask_due(|engine| self.stops.on(engine)).filter(|_| waits);
+        if ask_at.is_some_and(|at| at <= now) {
             self.ask(now);
         }
     }
@@ -60,9 +60,11 @@ impl Session {
         debug_assert!(self.attempt.is_none() && self.asking.is_none());
         let generation = self.next_generation();
         self.asking = Some(Asking { generation, deadline: now + GRANT_MAX });
+        let stops = &self.stops;
         let Some(search) = &mut self.search else { return };
-        search.next_at = None;
-        let exclude = search.exclude.clone();
+        search.asks(|engine| stops.on(engine), now);
+        self.reopening = None;
+        let exclude = search.excluded(now);
         let prefer = search.prefer;
         self.emit(Output::Select { generation, exclude, prefer });
     }
@@ -88,15 +90,7 @@ impl Session {
         };
         search.granted();
         self.names.insert(engine, name.clone());
-        self.attempt = Some(Attempt {
-            generation,
-            engine,
-            reservation,
-            name,
-            phase: Phase::Held,
-            opened: None,
-            stat: StatClock::default(),
-        });
+        self.attempt = Some(Attempt::new(generation, engine, reservation, name));
         if self.state != State::Switching {
             self.state = State::Connecting;
         }
@@ -123,12 +117,40 @@ impl Session {
     pub(super) fn follow(&mut self, next: Next, now: Instant) {
         match next {
             Next::Ask => {}
+            Next::Reopen(engine) => {
+                let generation = self.next_generation();
+                self.reopening = Some((generation, engine));
+                self.emit(Output::AskStatus { generation, engine });
+            }
             Next::AskAsInfohash => {
                 if let Target::Id(value) = self.target {
                     self.target = Target::Infohash(value);
                 }
             }
             Next::End(verdict) => self.fail(verdict, now),
+        }
+    }
+
+    /// Whether an engine lives that is to be asked again, or that does not answer an open.
+    pub(super) fn on_status(&mut self, generation: Generation, answers: bool, now: Instant) {
+        if let Some((_, engine)) = self.reopening.filter(|(asked, _)| *asked == generation) {
+            self.reopening = None;
+            if let Some(search) = &mut self.search {
+                search.status(engine, answers, now);
+            }
+            return;
+        }
+        let stall_timeout = self.settings.stall_timeout;
+        let Some(attempt) = self.attempt.as_mut().filter(|a| a.generation == generation) else {
+            return;
+        };
+        if !attempt.status.is_asked() {
+            return;
+        }
+        if answers {
+            attempt.status.start(stall_timeout, now);
+        } else {
+            self.on_open_failed(generation, &Failure::Silent, now);
         }
     }
 

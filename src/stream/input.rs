@@ -86,6 +86,15 @@ pub enum Input {
         generation: Generation,
         failure: Failure,
     },
+    /// Answers `AskStatus`.
+    Status {
+        generation: Generation,
+        answers: bool,
+    },
+    /// Bytes came that are not in the ring yet: the session is being spliced.
+    Staged {
+        generation: Generation,
+    },
     /// Answers `Stop`.
     StopDone {
         generation: Generation,

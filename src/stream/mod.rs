@@ -99,6 +99,8 @@ pub struct Session {
     /// The `Select` that is out. At most one: its grant must find us alive.
     asking: Option<Asking>,
     search: Option<Search>,
+    /// The question whether an engine lives that is to be asked again.
+    reopening: Option<(Generation, EngineId)>,
     attempt: Option<Attempt>,
     stops: Stops,
     audience: Audience,
@@ -126,7 +128,8 @@ struct Flow {
     /// Or the time from which on silence is the engine's.
     last_byte_at: Instant,
     bytes_total: u64,
-    paused: bool,
+    /// Reading is held back on our side since then.
+    paused_since: Option<Instant>,
     access_point: bool,
 }
 
@@ -151,6 +154,7 @@ impl Session {
             state: State::Initializing,
             asking: None,
             search: Some(Search::new(now, deadline)),
+            reopening: None,
             attempt: None,
             stops: Stops::default(),
             audience: Audience::new(now),
@@ -158,7 +162,7 @@ impl Session {
                 first_packet_at: None,
                 last_byte_at: now,
                 bytes_total: 0,
-                paused: false,
+                paused_since: None,
                 access_point: false,
             },
             health: Health::default(),
@@ -192,6 +196,7 @@ impl Session {
         }
         [
             self.search_deadline(),
+            self.lifeless_deadline(),
             self.attempt.as_ref().and_then(Attempt::deadline),
             self.asking.map(|asking| asking.deadline),
             self.stops.deadline(),
@@ -240,7 +245,9 @@ impl Session {
             Input::StatFailed { generation, failure } => {
                 self.on_stat_failed(generation, &failure, now);
             }
-            Input::StopDone { generation, outcome } => self.on_stop_done(generation, outcome),
+            Input::Status { generation, answers } => self.on_status(generation, answers, now),
+            Input::Staged { generation } => self.on_staged(generation, now),
+            Input::StopDone { generation, outcome } => self.on_stop_done(generation, outcome, now),
             Input::Attached { shard, count, waiting } => {
                 self.on_attached(shard, count, waiting, now);
             }
@@ -252,7 +259,7 @@ impl Session {
             Input::ShardLost { shard } => self.on_shard_lost(shard, now),
             Input::Kick { reason } => self.on_kick(reason, now),
             Input::Drain => self.on_drain(now),
-            Input::RingFull => self.on_ring_full(),
+            Input::RingFull => self.on_ring_full(now),
             Input::RingResumed => self.on_ring_resumed(now),
         }
     }
@@ -264,6 +271,7 @@ impl Session {
             self.fire_stops(now);
             self.fire_search(now);
             self.fire_attempt(now);
+            self.fire_lifeless(now);
             self.fire_silence(now);
             self.fire_grace(now);
             self.end_if_over();

@@ -61,6 +61,11 @@ pub enum Output {
         engine: EngineId,
         path: String,
     },
+    /// Whether the engine lives.
+    AskStatus {
+        generation: Generation,
+        engine: EngineId,
+    },
     /// An empty path cannot be asked: answer `StopDone` at once.
     Stop {
         generation: Generation,

@@ -29,8 +29,6 @@ pub struct Settings {
     pub init_timeout: Duration,
     /// `PROXY_GRACE_PERIOD`
     pub grace_period: Duration,
-    /// Whether a session that dies under its viewers is followed by another one.
-    pub splice: bool,
 }
 
 impl Default for Settings {
@@ -41,7 +39,6 @@ impl Default for Settings {
             outage_timeout: Duration::from_secs(90),
             init_timeout: Duration::from_secs(30),
             grace_period: Duration::from_secs(5),
-            splice: false,
         }
     }
 }

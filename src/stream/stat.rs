@@ -11,6 +11,10 @@ const POLL_FAST: Duration = Duration::from_secs(1);
 const POLL_SLOW: Duration = Duration::from_secs(5);
 /// Past the driver's own limit of 5 s: whoever has not answered by now never will.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// An open that is not answered for so long makes one ask whether the engine lives.
+const STATUS_AFTER: Duration = Duration::from_secs(10);
+/// One that has not said so by then hangs.
+const STATUS_MAX: Duration = Duration::from_secs(5);
 const FROZEN_AFTER: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Default)]
@@ -49,6 +53,35 @@ impl StatClock {
         if self.asked_at.is_none() && self.due.is_some_and(|due| due > now + POLL_FAST) {
             self.due = Some(now + POLL_FAST);
         }
+    }
+}
+
+/// Whether an engine that takes its time lives at all: asked again and again while it does.
+#[derive(Debug, Default)]
+pub(super) struct StatusClock {
+    ask_at: Option<Instant>,
+    /// Unanswered by then, it hangs.
+    answer_by: Option<Instant>,
+}
+
+impl StatusClock {
+    pub(super) fn start(&mut self, after: Duration, now: Instant) {
+        self.ask_at = Some(now + after.min(STATUS_AFTER));
+        self.answer_by = None;
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.answer_by.or(self.ask_at)
+    }
+
+    /// The question goes out now.
+    pub(super) fn asked(&mut self, now: Instant) {
+        self.ask_at = None;
+        self.answer_by = Some(now + STATUS_MAX);
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.answer_by.is_some()
     }
 }
 

@@ -1,50 +1,92 @@
-//! A session that died under its viewers.
+//! A session that died under its viewers: they are kept, and another one is looked for.
 //!
-//! Where the next session can be spliced behind the last one (`Settings::splice`), the viewers are
-//! kept until OUTAGE_TIMEOUT, within the budget of deaths; otherwise they are closed.
+//! Kept until OUTAGE_TIMEOUT and within the budget of deaths; then they are closed with the reason.
+//! The bytes of the next session follow those of the last one in the same ring.
 
 use super::Session;
 use super::State;
+use super::attempt::Phase;
 use super::draining::Forced;
 use super::input::Failure;
 use super::output::CloseReason;
 use super::output::Code;
 use super::output::Output;
 use super::search::Search;
+use crate::base::ids::EngineId;
 use crate::base::time::Instant;
 
 impl Session {
     pub(super) fn died(&mut self, failure: &Failure, now: Instant) {
         let Some(engine) = self.engine() else { return };
-        let is_unstable = self.budget.died(now);
-        let reason = match failure {
-            Failure::TakenOver(_) | Failure::MalformedHead => CloseReason::TakenOver,
-            Failure::Refused
-            | Failure::Silent
-            | Failure::Prebuffering(_)
-            | Failure::Content(_)
-            | Failure::Engine(_)
-            | Failure::Cut
-            | Failure::Gone(_) => CloseReason::EngineGone,
-        };
-        if self.settings.splice && !is_unstable {
-            self.emit(Output::Failover { from: engine, reason: failure.as_str() });
-            self.dispose(failure.parting(), now);
-            self.state = State::Switching;
-            let deadline = now + self.settings.outage_timeout;
-            let mut search = Search::switching(now, deadline);
-            let next = search.failed(failure, engine, false, now);
-            self.search = Some(search);
-            return self.follow(next, now);
+        let is_takeover = matches!(failure, Failure::TakenOver(_) | Failure::MalformedHead);
+        if self.budget.died(engine, is_takeover, now) {
+            return self.end_unstable(failure, is_takeover, now);
         }
-        if reason == CloseReason::TakenOver {
+        self.emit(Output::Failover { from: engine, reason: failure.as_str() });
+        let mut search = self.switching_search(now);
+        self.dispose(failure.parting(), now);
+        self.state = State::Switching;
+        let next = search.failed(failure, engine, false, now);
+        if is_takeover && self.budget.is_contested(engine) {
+            search.yield_to(engine);
+        }
+        self.search = Some(search);
+        self.follow(next, now);
+    }
+
+    /// A session that had ended without a reason had been taken over: it is not opened again there
+    /// as if nothing had happened.
+    pub(super) fn on_superseded(&mut self, engine: EngineId, now: Instant) {
+        if !self.search.as_mut().is_some_and(|search| search.superseded(engine, now)) {
+            return;
+        }
+        self.budget.was_takeover(engine);
+        if self.budget.is_contested(engine)
+            && let Some(search) = &mut self.search
+        {
+            search.yield_to(engine);
+        }
+    }
+
+    pub(super) fn switching_search(&self, now: Instant) -> Search {
+        let deadline = now + self.settings.outage_timeout;
+        let resting = self.engine().map(|engine| self.budget.resting(engine, now));
+        Search::switching(now, deadline, resting.unwrap_or_default())
+    }
+
+    fn end_unstable(&mut self, failure: &Failure, is_takeover: bool, now: Instant) {
+        let engine = self.engine();
+        if let Some(engine) = engine.filter(|_| is_takeover) {
             self.emit(Output::EngineTakenOver { engine });
         }
-        let close = if is_unstable { CloseReason::Unstable } else { reason };
         let message = format!("{} before a picture came: try again", failure.text());
-        let refuse = self.answer(Code::EngineRefused, message, Some(engine));
+        let refuse = self.answer(Code::EngineRefused, message, engine);
+        let close = Some(CloseReason::Unstable);
         let parting = failure.parting();
-        let forced = Forced { refuse, close: Some(close), error: true, is_final: false, parting };
+        let forced = Forced { refuse, close, error: true, is_final: false, parting };
         self.force_end(forced, now);
+    }
+
+    /// When the session that is to follow counts as silent: it was opened and neither gives bytes
+    /// nor has peers nor grows. A start may wait for its swarm; viewers who are kept may not.
+    pub(super) fn lifeless_deadline(&self) -> Option<Instant> {
+        let attempt = self.attempt.as_ref()?;
+        let is_asked = match attempt.phase {
+            Phase::PlayDue(_) | Phase::Playing(_) | Phase::Body(_) => true,
+            Phase::Held | Phase::Opening { .. } | Phase::Claiming => false,
+        };
+        let is_switching = self.search.as_ref().is_some_and(Search::is_switching);
+        if !is_asked || !is_switching || self.flow.paused_since.is_some() {
+            return None;
+        }
+        let alive_at = self.health.alive_at.unwrap_or(Instant::ZERO);
+        let since = attempt.opened_at.max(alive_at).max(self.flow.last_byte_at);
+        Some(since + self.settings.stall_timeout)
+    }
+
+    pub(super) fn fire_lifeless(&mut self, now: Instant) {
+        if self.lifeless_deadline().is_some_and(|at| at <= now) {
+            self.attempt_failed(&Failure::Silent, now);
+        }
     }
 }

@@ -23,6 +23,8 @@ use ringcast::stream::Outcome;
 use ringcast::stream::StatFacts;
 
 use crate::homes::Mail;
+use crate::media::Broadcast;
+use crate::media::Source;
 use crate::world::Event;
 use crate::world::StreamId;
 use crate::world::World;
@@ -57,6 +59,10 @@ pub(crate) enum EngineEvent {
         stream: StreamId,
         generation: Generation,
         sid: Sid,
+    },
+    Status {
+        stream: StreamId,
+        generation: Generation,
     },
     /// `asks`: not if another session has taken its place.
     Stop {
@@ -157,6 +163,7 @@ impl World {
             EngineEvent::Stat { stream, generation, sid } => {
                 self.stat(engine, stream, generation, sid);
             }
+            EngineEvent::Status { stream, generation } => self.status(engine, stream, generation),
             EngineEvent::Stop { stream, generation, sid, asks } => {
                 if asks && self.is_replaced(engine, sid) {
                     self.ledger.not_stopped(sid);
@@ -296,6 +303,9 @@ impl World {
         if let Some(play) = play {
             play.has_head = true;
         }
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.ingest.body_begins();
+        }
     }
 
     fn pause(&mut self, id: StreamId) {
@@ -331,6 +341,27 @@ impl World {
             ..StatFacts::default()
         };
         self.answer(stream, Input::Stat { generation, facts }, 20_000);
+    }
+
+    fn status(&mut self, engine: EngineId, stream: StreamId, generation: Generation) {
+        if self.prng.chance(self.plan.faults.stat_hangs) {
+            let input = Input::Status { generation, answers: false };
+            return self.after(Duration::from_secs(5), Event::Reply { stream, input });
+        }
+        let input = Input::Status { generation, answers: self.is_up(engine) };
+        self.answer(stream, input, 20_000);
+    }
+
+    /// What a session sends: in most worlds all engines have the same of a channel.
+    pub(crate) fn source_of(&mut self, sid: Sid) -> Source {
+        let infohash = self.ledger.infohash(sid);
+        let channel = self.plan.channels.iter().position(|one| one.infohash == infohash);
+        let channel = channel.expect("only channels are opened") as u32;
+        let make = if self.prng.chance(self.plan.faults.other_make) { sid.0 as u32 } else { 0 };
+        let lag_ms = if self.prng.chance(500) { 0 } else { self.prng.below(3_000) };
+        let broadcast = Broadcast(make << 4 | channel + 1);
+        let lag = Duration::from_millis(lag_ms);
+        Source::new(broadcast, self.plan.video_packets, lag, self.now)
     }
 
     /// What stat says of a session that is over.

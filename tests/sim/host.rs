@@ -13,6 +13,7 @@ use ringcast::base::ids::Target;
 use ringcast::base::time::Instant;
 use ringcast::stream::Adoption;
 use ringcast::stream::CloseReason;
+use ringcast::stream::Failure;
 use ringcast::stream::Input;
 use ringcast::stream::Session;
 use ringcast::stream::Setup;
@@ -26,6 +27,7 @@ use crate::homes::Visit;
 use crate::media::Ingest;
 use crate::media::Log;
 use crate::media::Source;
+use crate::media::Taken;
 use crate::sockets::Cause;
 use crate::world::Event;
 use crate::world::StreamId;
@@ -49,6 +51,12 @@ pub(crate) struct Stream {
     pub(crate) has_stopped: bool,
     pub(crate) ingest: Ingest,
     pub(crate) is_paused: bool,
+    /// When and why a session died under the viewers.
+    pub(crate) deaths: Vec<(Instant, &'static str)>,
+    /// Bytes went into the ring since the last of them.
+    pub(crate) is_alive: bool,
+    pub(crate) was_kicked: bool,
+    pub(crate) was_superseded: bool,
     /// Since when no person anywhere has watched or waited.
     pub(crate) deserted_since: Option<Instant>,
     pub(crate) started_at: Instant,
@@ -59,6 +67,8 @@ pub(crate) struct Play {
     pub(crate) engine: EngineId,
     pub(crate) has_head: bool,
     pub(crate) has_access: bool,
+    /// That went into the ring.
+    pub(crate) bytes: u64,
     pub(crate) source: Source,
 }
 
@@ -90,6 +100,10 @@ impl World {
             has_stopped: false,
             ingest: Ingest::new(self.shards.len()),
             is_paused: false,
+            deaths: Vec::new(),
+            is_alive: false,
+            was_kicked: false,
+            was_superseded: false,
             deserted_since: None,
             started_at: self.now,
         };
@@ -188,6 +202,7 @@ impl World {
         if adopted {
             self.counts.adopted += 1;
             self.ledger.handed_over(stream, generation);
+            self.streams.get_mut(&id).expect("it is asked").deaths.push((self.now, "adopted"));
             self.feed(id, Input::Adopt { engine, reservation, name, opened });
         } else {
             self.counts.merged += 1;
@@ -201,9 +216,8 @@ impl World {
             let echo = Event::Reply { stream: id, input: input.clone() };
             self.after(Duration::from_millis(self.plan.mail_delay_us_max / 500), echo);
         }
-        if !self.streams.contains_key(&id) {
-            return;
-        }
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.was_superseded |= is_takeover(&input);
         match &input {
             Input::Opened { generation, opened } => {
                 self.counts.sessions += 1;
@@ -230,27 +244,44 @@ impl World {
         let bytes = play.source.piece(self.now, held_back);
         assert!(stream.ingest.has_room(bytes.len(), cache), "the reading was paused before");
         let log = self.logs.get_mut(&id).expect("as old as its stream");
-        let (has_access, evict_below) = stream.ingest.take(&bytes, cache, log);
+        let Taken { bytes, has_access, evict_below } =
+            stream.ingest.take(&bytes, cache, log, self.now);
         let is_first = has_access && !std::mem::replace(&mut play.has_access, has_access);
+        play.bytes += bytes;
         for shard in stream.subscribed.iter().copied().collect::<Vec<_>>() {
-            let bell = Event::Turn { shard, stream: id, cause: Cause::Bell };
-            self.after_us(0, self.plan.mail_delay_us_max / 10 + 1, bell);
             if let Some(below) = evict_below {
                 self.mail(host, shard, Mail::Evict { stream: id, below });
             }
+            if self.prng.chance(self.plan.faults.bell_lost) {
+                continue;
+            }
+            let bell = Event::Turn { shard, stream: id, cause: Cause::Bell };
+            self.after_us(0, self.plan.mail_delay_us_max / 10 + 1, bell);
         }
-        self.feed(id, Input::Bytes { generation, n: bytes.len() as u64 });
+        let stream = self.streams.get_mut(&id).expect("it takes bytes");
+        stream.is_alive |= bytes > 0;
+        let input = match bytes {
+            0 => Input::Staged { generation },
+            n => Input::Bytes { generation, n },
+        };
+        self.feed(id, input);
         if is_first {
             self.feed(id, Input::AccessPoint { generation });
         }
     }
     /// Room for the largest piece.
     pub(crate) fn has_room(&mut self, id: StreamId) -> bool {
+        if self.prng.chance(self.plan.faults.arena_full) {
+            return false;
+        }
         let Some(stream) = self.streams.get_mut(&id) else { return false };
         let cache = &mut self.caches[usize::from(stream.host.0)];
         stream.ingest.has_room(self.plan.piece_bytes_max(), cache)
     }
     pub(crate) fn kick(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.was_kicked = true;
+        }
         self.feed(id, Input::Kick { reason: CloseReason::Kicked });
     }
     pub(crate) fn resume(&mut self, id: StreamId) {
@@ -259,4 +290,17 @@ impl World {
             self.feed(id, Input::RingResumed);
         }
     }
+}
+
+/// Somebody else has the content on that engine, says the engine.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only failures say so")]
+fn is_takeover(input: &Input) -> bool {
+    let failure = match input {
+        Input::OpenFailed { failure, .. }
+        | Input::PlayFailed { failure, .. }
+        | Input::BodyEnded { failure, .. }
+        | Input::StatFailed { failure, .. } => failure,
+        _ => return false,
+    };
+    matches!(failure, Failure::TakenOver(_) | Failure::MalformedHead)
 }

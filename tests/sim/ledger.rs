@@ -4,6 +4,9 @@
 //! - Each session that was opened for us gets exactly one stop, or none when it was superseded; it
 //!   ends in exactly one outcome, told by whoever owns it at the end.
 //! - One player at a time for one infohash.
+//! - One failover for each session that died under viewers; who is closed is closed for a reason that
+//!   holds (the outage lasted, the third death, a takeover, a kick, a drain).
+//! - A viewer who can take something hears something each second.
 //! - A stream that nobody has wanted for the grace period is being ended.
 //! - In the end nothing is left: no stream, no place on an engine, no entry of a directory.
 
@@ -13,6 +16,8 @@ use std::time::Duration;
 
 use ringcast::base::ids::Generation;
 use ringcast::base::ids::Infohash;
+use ringcast::base::time::Instant;
+use ringcast::stream::CloseReason;
 use ringcast::stream::Input;
 use ringcast::stream::Outcome;
 use ringcast::stream::State;
@@ -24,6 +29,9 @@ use crate::world::World;
 
 /// Messages and answers on the way.
 const SLACK: Duration = Duration::from_secs(2);
+/// A second, and the tick after which bytes are sent together.
+const SILENCE_MAX: Duration = Duration::from_millis(1_250);
+const UNSTABLE_WITHIN: Duration = Duration::from_secs(180);
 
 #[derive(Default)]
 struct Account {
@@ -50,6 +58,10 @@ impl Ledger {
 
     pub(crate) fn is_of(&mut self, sid: Sid, infohash: Infohash) {
         self.infohashes.insert(sid, infohash);
+    }
+
+    pub(crate) fn infohash(&self, sid: Sid) -> Infohash {
+        self.infohashes[&sid]
     }
 
     pub(crate) fn granted(&mut self, reservation: u64) {
@@ -141,8 +153,52 @@ impl World {
         }
     }
 
+    /// Started viewers are closed for a reason that holds.
+    pub(crate) fn check_close(&mut self, id: StreamId, reason: CloseReason) {
+        let stream = &self.streams[&id];
+        let now = self.now;
+        match reason {
+            CloseReason::EngineGone => {
+                let (died, _) = stream.deaths.last().expect("a session has died");
+                let kept = now.since(*died);
+                assert!(kept >= self.plan.settings.outage_timeout, "closed after {kept:?}");
+                self.counts.outages += 1;
+            }
+            CloseReason::Unstable => {
+                let recent =
+                    |at: &&(Instant, &str)| now.since(at.0) < UNSTABLE_WITHIN && at.1 != "adopted";
+                assert_eq!(stream.deaths.iter().filter(recent).count(), 2, "and this one");
+                self.counts.unstable += 1;
+            }
+            CloseReason::TakenOver => {
+                let taken = |at: &&(Instant, &str)| matches!(at.1, "taken_over" | "malformed_head");
+                let is_so = stream.was_superseded || stream.deaths.iter().any(|it| taken(&it));
+                assert!(is_so, "nobody took it over: {:?}", stream.deaths);
+            }
+            CloseReason::Kicked => assert!(stream.was_kicked),
+            CloseReason::Drain => assert!(self.is_over && self.plan.drains),
+            CloseReason::Contended | CloseReason::Error => panic!("nobody says {reason:?}"),
+        }
+    }
+
+    /// Whoever can take something has had something within the last second.
+    fn check_silence(&self) {
+        for shard in &self.shards {
+            for (id, sub) in &shard.subs {
+                if let Some(silence) = sub.feed.longest_silence(self.now) {
+                    assert!(
+                        silence <= SILENCE_MAX,
+                        "a viewer of {id:?} heard nothing {silence:?}: {}",
+                        sub.feed.describe()
+                    );
+                }
+            }
+        }
+    }
+
     /// After every step.
     pub(crate) fn check(&mut self) {
+        self.check_silence();
         let (now, settings) = (self.now, self.plan.settings);
         for (id, stream) in &mut self.streams {
             let is_deserted = !self.people.iter().any(|person| person.watches(*id));

@@ -1,7 +1,7 @@
 //! The bytes: a transport stream as an engine would send it, and the owner's ingest into the real
 //! ring by way of the real synchroniser and scanner.
 //!
-//! Every packet of picture and sound carries a stamp (its session and number), twice and around a
+//! Every packet of picture and sound carries a stamp (its broadcast and number), twice and around a
 //! known filling, so that wherever one turns up it can be told whether it is whole and whether it
 //! is its turn.
 
@@ -19,13 +19,15 @@ use ringcast::ring::Ring;
 use ringcast::ring::SlabCache;
 use ringcast::ring::Writer;
 use ringcast::ts::Packet;
+use ringcast::ts::Packets;
 use ringcast::ts::Scanner;
 use ringcast::ts::Sync;
 use ringcast::ts::psi::crc32;
 use ringcast::ts::psi::packetise;
 use ringcast::ts::scan::Event;
-
-use crate::engines::Sid;
+use ringcast::ts::splice::Join;
+use ringcast::ts::splice::Recent;
+use ringcast::ts::splice::Staging;
 
 const VIDEO: u16 = 0x100;
 const AUDIO: u16 = 0x101;
@@ -51,49 +53,58 @@ pub(crate) fn arena() -> &'static Arena {
     })
 }
 
-/// What one session sends.
+/// A make of a channel's stream. Engines that have the same one send the same bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Broadcast(pub(crate) u32);
+
+/// What one session sends: a broadcast, from a moment of it on. Every packet is a function of the
+/// broadcast and its number.
 pub(crate) struct Source {
-    sid: Sid,
+    broadcast: Broadcast,
     video_packets: u64,
+    /// The next one to be made.
     frame: u64,
-    number: u64,
-    until: Option<Instant>,
-    counters: BTreeMap<u16, u8>,
+    /// So far behind the broadcast is the engine.
+    lag: Duration,
     /// Pieces are cut anywhere.
     rest: Vec<u8>,
 }
 
 impl Source {
-    pub(crate) fn new(sid: Sid, video_packets: u64) -> Self {
-        let counters = BTreeMap::new();
-        Self { sid, video_packets, frame: 0, number: 0, until: None, counters, rest: Vec::new() }
+    pub(crate) fn new(
+        broadcast: Broadcast,
+        video_packets: u64,
+        lag: Duration,
+        now: Instant,
+    ) -> Self {
+        let burst = Instant::ZERO + now.since(Instant::ZERO + BURST + lag);
+        let frame = frames_until(burst);
+        Self { broadcast, video_packets, frame, lag, rest: Vec::new() }
     }
 
     /// What is due up to now, but for the last `held_back` bytes; at first a burst.
     pub(crate) fn piece(&mut self, now: Instant, held_back: usize) -> Vec<u8> {
-        let burst = Instant::ZERO + now.since(Instant::ZERO + BURST);
-        let mut at = self.until.unwrap_or(burst);
         let mut bytes = std::mem::take(&mut self.rest);
-        let frame_last = self.frame + PIECE_FRAMES_MAX - 1;
-        while at < now && self.frame < frame_last {
+        let due = frames_until(Instant::ZERO + now.since(Instant::ZERO + self.lag));
+        let frame_end = due.min(self.frame + PIECE_FRAMES_MAX - 1);
+        while self.frame < frame_end {
             self.make_frame(&mut bytes);
-            at = at + FRAME;
         }
-        self.until = Some(at);
         self.rest = bytes.split_off(bytes.len() - held_back.min(bytes.len()));
         bytes
     }
 
     fn make_frame(&mut self, out: &mut Vec<u8>) {
-        if self.frame.is_multiple_of(GROUP_FRAMES) {
+        let is_key = self.frame.is_multiple_of(GROUP_FRAMES);
+        if is_key {
             self.make_tables(out);
         }
-        let is_key = self.frame.is_multiple_of(GROUP_FRAMES);
         for number in 0..self.video_packets {
             let picture = (number == 0).then_some(if is_key { 0xB3 } else { 0x00 });
-            self.make(VIDEO, picture, out);
+            let nth = self.frame * self.video_packets + number;
+            self.make(VIDEO, nth, number, picture, out);
         }
-        self.make(AUDIO, None, out);
+        self.make(AUDIO, self.frame, self.video_packets, None, out);
         self.frame += 1;
     }
 
@@ -105,18 +116,19 @@ impl Source {
         let clock = [0xE0 | (VIDEO >> 8) as u8, VIDEO as u8, 0xF0, 0];
         packetise(&mut packets, PMT, &section(2, &[&clock[..], &video, &audio].concat()));
         for mut packet in packets {
-            let pid = Packet::new(&packet).expect("a packet").pid();
-            packet[3] = packet[3] & 0xF0 | self.next_cc(pid);
+            packet[3] = packet[3] & 0xF0 | (self.frame / GROUP_FRAMES) as u8 & 0x0F;
             out.extend_from_slice(&packet);
         }
     }
 
-    /// `picture`: the start of an access unit, with the code that follows its start code.
-    fn make(&mut self, pid: u16, picture: Option<u8>, out: &mut Vec<u8>) {
+    /// The `nth` packet of its PID, `number` in its frame. `picture`: the start of an access unit,
+    /// with the code that follows its start code.
+    fn make(&self, pid: u16, nth: u64, number: u64, picture: Option<u8>, out: &mut Vec<u8>) {
         let mut packet = [FILLING[0]; PACKET_BYTES];
         let start = u8::from(picture.is_some()) << 6;
         packet[..3].copy_from_slice(&[0x47, start | (pid >> 8) as u8, pid as u8]);
-        packet[3] = 0x10 | self.next_cc(pid);
+        // Different makes count differently.
+        packet[3] = 0x10 | (nth + u64::from(self.broadcast.0)) as u8 & 0x0F;
         if let Some(code) = picture {
             packet[3] |= 0x20;
             let base = self.frame * FRAME.as_micros() as u64 * 9 / 100;
@@ -125,18 +137,16 @@ impl Source {
             packet[10..12].copy_from_slice(&[(base as u8 & 1) << 7 | 0x7E, 0]);
             packet[12..25].copy_from_slice(&[0, 0, 1, 0xE0, 0, 0, 0x80, 0, 0, 0, 0, 1, code]);
         }
-        let stamp = self.sid.0 << 32 | self.number;
-        self.number += 1;
+        let number = self.frame * (self.video_packets + 1) + number;
+        let stamp = u64::from(self.broadcast.0) << 32 | number;
         packet[PACKET_BYTES - 8..].copy_from_slice(&stamp.to_be_bytes());
         packet[PACKET_BYTES - 16..PACKET_BYTES - 8].copy_from_slice(&(!stamp).to_be_bytes());
         out.extend_from_slice(&packet);
     }
+}
 
-    fn next_cc(&mut self, pid: u16) -> u8 {
-        let cc = self.counters.entry(pid).or_insert(0);
-        *cc = (*cc + 1) & 0x0F;
-        *cc
-    }
+fn frames_until(at: Instant) -> u64 {
+    at.as_micros() / FRAME.as_micros() as u64
 }
 
 /// The stamp of a packet of picture or sound, if it is whole.
@@ -164,8 +174,13 @@ fn section(table: u8, body: &[u8]) -> Vec<u8> {
 pub(crate) struct Log {
     /// Offset and stamp of every packet of picture and sound.
     media: Vec<(u64, u64)>,
-    /// Where in `media` a viewer may begin, by the stamp found there.
-    access: BTreeMap<u64, usize>,
+    /// Where in `media` a viewer may begin, by the stamp found there: more than one place when an
+    /// engine has sent the same again.
+    access: BTreeMap<u64, Vec<usize>>,
+    /// Marks since the last packet of picture or sound.
+    marks: u32,
+    pub(crate) overlaps: u64,
+    pub(crate) jumps: u64,
 }
 
 impl Log {
@@ -173,14 +188,38 @@ impl Log {
         self.media.get(index).map(|(_, stamp)| *stamp)
     }
 
-    pub(crate) fn access(&self, stamp: u64) -> Option<usize> {
-        self.access.get(&stamp).copied()
+    /// The places with this stamp where a viewer may begin.
+    pub(crate) fn accesses(&self, stamp: u64) -> impl Iterator<Item = usize> {
+        self.access.get(&stamp).into_iter().flatten().copied()
     }
 
     fn note_access(&mut self, offset: u64) {
         let index = self.media.binary_search_by_key(&offset, |(at, _)| *at);
         let index = index.expect("an access point is a packet of picture or sound");
-        self.access.insert(self.media[index].1, index);
+        self.access.entry(self.media[index].1).or_default().push(index);
+    }
+
+    /// A packet goes into the ring at this offset. Without a mark it is the one that the broadcast
+    /// has next, whichever engine it came from.
+    fn note(&mut self, packet: Packet<'_>, offset: u64) {
+        match packet.pid() {
+            0 | PMT => {}
+            _ if !packet.has_payload() => {
+                assert!(packet.discontinuity(), "a packet without payload is a mark");
+                self.marks += 1;
+            }
+            _ => {
+                let stamp = stamp(packet).expect("the engine's packets are whole");
+                let last = self.media.last().map(|(_, stamp)| *stamp);
+                let continues = last.is_none_or(|last| stamp == last + 1);
+                assert!(
+                    continues || self.marks > 0,
+                    "{stamp:x} follows {last:x?} in the ring, and nothing says so"
+                );
+                self.marks = 0;
+                self.media.push((offset, stamp));
+            }
+        }
     }
 }
 
@@ -189,13 +228,21 @@ pub(crate) struct Ingest {
     writer: Option<Writer>,
     sync: Sync,
     scanner: Scanner,
+    recent: Recent,
+    staging: Option<Staging>,
 }
 
 impl Ingest {
     pub(crate) fn new(readers: usize) -> Self {
         let promise = arena().promise(CAP_BYTES).expect("an arena for more streams than there are");
         let writer = Some(Writer::open(arena(), promise, readers, CAP_BYTES, 1));
-        Self { writer, sync: Sync::new(), scanner: Scanner::new() }
+        Self {
+            writer,
+            sync: Sync::new(),
+            scanner: Scanner::new(),
+            recent: Recent::new(),
+            staging: None,
+        }
     }
 
     pub(crate) fn ring(&self) -> Arc<Ring> {
@@ -204,66 +251,99 @@ impl Ingest {
 
     /// Other bytes follow those of the last session.
     pub(crate) fn splice(&mut self) {
+        self.staging = Some(Staging::new());
+    }
+
+    /// The head of another body has come.
+    pub(crate) fn body_begins(&mut self) {
         self.sync.reset();
-        self.scanner.splice();
     }
 
     /// Whether there is room: otherwise the engine is not read for now.
     pub(crate) fn has_room(&mut self, bytes: usize, cache: &mut SlabCache) -> bool {
+        let waiting = self.staging.as_ref().map_or(0, Staging::placed_bytes_max);
         let writer = self.writer.as_mut().expect("not closed");
         writer.tend(cache);
-        writer.reserve(bytes + PACKET_BYTES * 4, cache)
+        writer.reserve(waiting + bytes + PACKET_BYTES * 4, cache)
     }
 
-    /// Answers whether an access point was found, and below which offset readers must let go.
+    /// How many bytes went into the ring.
     pub(crate) fn take(
         &mut self,
         bytes: &[u8],
         cache: &mut SlabCache,
         log: &mut Log,
-    ) -> (bool, Option<u64>) {
-        let Self { writer, sync, scanner } = self;
-        let writer = writer.as_mut().expect("not closed");
-        let mut has_access = false;
-        sync.feed(bytes, &mut |packets| {
-            let offset = writer.written();
-            writer.append(packets.bytes(), cache).expect("room was reserved");
-            for (number, packet) in packets.iter().enumerate() {
-                if packet.pid() != 0 && packet.pid() != PMT {
-                    let stamp = stamp(packet).expect("the engine's packets are whole");
-                    log.media.push((offset + (number * PACKET_BYTES) as u64, stamp));
-                }
-            }
-            let mut events = Vec::new();
-            scanner.scan(packets, offset, &mut |event| events.push(event));
-            for event in events {
-                match event {
-                    Event::RandomAccess(point) => {
-                        has_access = true;
-                        log.note_access(point.offset);
-                        let ticks = point.pcr.unwrap_or(0);
-                        let access = Access {
-                            offset: point.offset,
-                            media_us: ticks / 27,
-                            psi_version: point.psi_version,
-                            pat_cc: 0,
-                            pmt_cc: [0; 8],
-                        };
-                        writer.push_access(access.with_psi_counters(point.psi_counters));
-                    }
-                    Event::PsiPacket { offset, pid, cc } => {
-                        writer.push_psi_packet(offset, pid, cc);
-                    }
-                    Event::PsiChanged { version, .. } => {
-                        let psi = scanner.psi().expect("tables that have changed are there");
-                        writer.set_psi(version, Arc::clone(psi));
-                    }
-                    Event::ClockJump { .. } => {}
-                }
-            }
+        now: Instant,
+    ) -> Taken {
+        let mut runs = Vec::new();
+        let Self { writer, sync, staging, recent, .. } = self;
+        let past = writer.as_ref().expect("not closed");
+        sync.feed(bytes, &mut |packets| match staging {
+            Some(staging) => staging.push(packets, recent, past, now),
+            None => runs.extend_from_slice(packets.bytes()),
         });
+        self.place(&mut runs, log, now);
+        self.append(&runs, cache, log)
+    }
+
+    /// What waits goes first, if it is known how it goes on.
+    fn place(&mut self, runs: &mut Vec<u8>, log: &mut Log, now: Instant) {
+        let Some(staging) = &mut self.staging else { return };
+        let end = self.writer.as_ref().expect("not closed").written();
+        let Some(join) = staging.place(&self.scanner, end, now, runs) else { return };
+        self.staging = None;
+        match join {
+            Join::Overlap => log.overlaps += 1,
+            Join::Jump => {
+                log.jumps += 1;
+                self.scanner.splice();
+                self.recent.clear();
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8], cache: &mut SlabCache, log: &mut Log) -> Taken {
+        let Self { writer, scanner, recent, .. } = self;
+        let writer = writer.as_mut().expect("not closed");
+        let offset = writer.written();
+        writer.append(bytes, cache).expect("room was reserved");
+        let packets = Packets::new_checked(bytes).expect("whole packets");
+        for (number, packet) in packets.iter().enumerate() {
+            log.note(packet, offset + (number * PACKET_BYTES) as u64);
+        }
+        let mut events = Vec::new();
+        scanner.scan(packets, offset, &mut |event| events.push(event));
+        let mut has_access = false;
+        for event in events {
+            match event {
+                Event::RandomAccess(point) => {
+                    has_access = true;
+                    log.note_access(point.offset);
+                    let ticks = point.pcr.unwrap_or(0);
+                    let access = Access {
+                        offset: point.offset,
+                        media_us: ticks / 27,
+                        psi_version: point.psi_version,
+                        pat_cc: 0,
+                        pmt_cc: [0; 8],
+                    };
+                    writer.push_access(access.with_psi_counters(point.psi_counters));
+                }
+                Event::PsiPacket { offset, pid, cc } => writer.push_psi_packet(offset, pid, cc),
+                Event::PsiChanged { version, .. } => {
+                    let psi = scanner.psi().expect("tables that have changed are there");
+                    writer.set_psi(version, Arc::clone(psi));
+                }
+                Event::ClockReference { offset: at } => {
+                    let packet = packets.iter().nth((at - offset) as usize / PACKET_BYTES);
+                    recent.note(packet.expect("it was just scanned"), at);
+                }
+                Event::ClockJump { .. } => {}
+            }
+        }
         writer.commit(scanner.media_us().unwrap_or(0), scanner.bitrate_bps().unwrap_or(0));
-        (has_access, writer.tend(cache).evict_below)
+        let evict_below = writer.tend(cache).evict_below;
+        Taken { bytes: bytes.len() as u64, has_access, evict_below }
     }
 
     pub(crate) fn end(&mut self) {
@@ -279,4 +359,13 @@ impl Ingest {
         writer.end();
         assert!(writer.close(cache).is_ok(), "a ring is closed under a reader");
     }
+}
+
+/// What one read has done.
+pub(crate) struct Taken {
+    /// That went into the ring.
+    pub(crate) bytes: u64,
+    pub(crate) has_access: bool,
+    /// Readers must let go below it.
+    pub(crate) evict_below: Option<u64>,
 }

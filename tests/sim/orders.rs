@@ -7,7 +7,6 @@ use crate::homes::ClaimQuery;
 use crate::homes::Mail;
 use crate::host::Play;
 use crate::host::Stream;
-use crate::media::Source;
 use crate::people::Person;
 use crate::world::Event;
 use crate::world::StreamId;
@@ -66,6 +65,9 @@ impl World {
                 let event = EngineEvent::Stat { stream: id, generation, sid: Sid::of(&path) };
                 self.ask_engine(engine, event);
             }
+            Output::AskStatus { generation, engine } => {
+                self.ask_engine(engine, EngineEvent::Status { stream: id, generation });
+            }
             Output::Stop { generation, engine, path, unless_replaced } => {
                 let asks = unless_replaced.is_some();
                 self.stop(id, generation, engine, &path, asks);
@@ -73,6 +75,8 @@ impl World {
             Output::SessionOver { generation, outcome, .. } => {
                 self.counts.superseded += u64::from(outcome == Outcome::Superseded);
                 self.counts.lost += u64::from(outcome == Outcome::Lost);
+                let stream = self.streams.get_mut(&id).expect("it is carrying out");
+                stream.was_superseded |= outcome == Outcome::Superseded;
                 self.ledger.over(id, generation, outcome);
             }
             Output::SetActivityTimeout { generation, path, .. } => {
@@ -80,7 +84,7 @@ impl World {
             }
             Output::MarkOffline(_) => self.mark_keys(id, true),
             Output::ClearOffline => self.mark_keys(id, false),
-            Output::Failover { .. } => self.counts.failovers += 1,
+            Output::Failover { reason, .. } => self.note_failover(id, reason),
             Output::LetGo => self.let_go(id),
             Output::Ended => self.ended(id),
             told @ (Output::Splice { .. }
@@ -155,6 +159,7 @@ impl World {
             }
             Output::CloseViewers(reason) => {
                 stream.ingest.end();
+                self.check_close(id, reason);
                 (all, Mail::CloseViewers { stream: id, reason })
             }
             Output::Splice { .. } => {
@@ -206,11 +211,22 @@ impl World {
             self.mail(host, home, Mail::Mark { key, is_offline });
         }
     }
+    /// One for each session that had given bytes, and no other.
+    fn note_failover(&mut self, id: StreamId, reason: &'static str) {
+        self.counts.failovers += 1;
+        let now = self.now;
+        let stream = self.streams.get_mut(&id).expect("it is carrying out");
+        assert!(std::mem::take(&mut stream.is_alive), "{id:?} fails over twice for one fault");
+        stream.deaths.push((now, reason));
+    }
+
     fn ended(&mut self, id: StreamId) {
         self.let_go(id);
         let mut stream = self.streams.remove(&id).expect("it is carrying out");
         stream.ingest.close(&mut self.caches[usize::from(stream.host.0)]);
-        self.logs.remove(&id);
+        let log = self.logs.remove(&id).expect("as old as its stream");
+        self.counts.overlaps += log.overlaps;
+        self.counts.jumps += log.jumps;
     }
 
     /// Nobody finds the stream any more; the next one may start.
@@ -239,9 +255,10 @@ impl World {
     fn play(&mut self, id: StreamId, generation: Generation, engine: EngineId, path: &str) {
         let sid = Sid::of(path);
         self.check_single_player(id, sid);
+        let source = self.source_of(sid);
         let stream = self.streams.get_mut(&id).expect("it is carrying out");
-        let source = Source::new(sid, self.plan.video_packets);
-        let play = Play { sid, engine, has_head: false, has_access: false, source };
+        stream.is_paused = false;
+        let play = Play { sid, engine, has_head: false, has_access: false, bytes: 0, source };
         stream.plays.insert(generation, play);
         self.ask_engine(engine, EngineEvent::Play { stream: id, generation, sid });
     }

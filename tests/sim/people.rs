@@ -217,7 +217,9 @@ impl World {
     fn unseat(&mut self, person: usize, stream: StreamId) {
         let shard = self.people[person].shard;
         let sub = self.shards[usize::from(shard.0)].subs.get_mut(&stream);
-        self.counts.skips += sub.expect("a seat has a handle").feed.leave(person);
+        let (skips, nulls) = sub.expect("a seat has a handle").feed.leave(person);
+        self.counts.skips += skips;
+        self.counts.nulls += nulls;
         self.count(shard, stream);
     }
 

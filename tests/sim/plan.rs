@@ -35,6 +35,14 @@ pub(crate) struct Faults {
     pub(crate) query_fails: u64,
     /// Any answer of an engine comes a second time.
     pub(crate) duplicate: u64,
+    /// A shard is not woken for what came.
+    pub(crate) bell_lost: u64,
+    /// A message waits with its sender.
+    pub(crate) mailbox_full: u64,
+    /// No slab is to be had for a read.
+    pub(crate) arena_full: u64,
+    /// A session's packets are not those of the others.
+    pub(crate) other_make: u64,
     /// Of each second, for each engine.
     pub(crate) engine_restarts: u64,
     /// Of each second, for each stream.
@@ -77,6 +85,10 @@ impl Faults {
             stop_never_answered: often(200),
             query_fails: often(999),
             duplicate: often(300),
+            bell_lost: often(300),
+            mailbox_full: often(30),
+            arena_full: often(20),
+            other_make: often(600),
             engine_restarts: often(20),
             taken_over: often(10),
             kicked: often(5),
@@ -123,7 +135,6 @@ impl Plan {
             outage_timeout: Duration::from_secs(10 + prng.below(80)),
             init_timeout: Duration::from_secs(5 + prng.below(25)),
             grace_period: Duration::from_millis(500 + prng.below(8_000)),
-            splice: prng.chance(500),
         };
         let channels = (0..1 + prng.below(4)).map(|n| Channel::draw(n as u8, prng)).collect();
         Self {
@@ -163,6 +174,8 @@ impl Plan {
             + faults.stop_hangs
             + faults.stop_never_answered
             + faults.query_fails
+            + faults.mailbox_full
+            + faults.arena_full
             + faults.engine_restarts
             + faults.taken_over
             + faults.kicked

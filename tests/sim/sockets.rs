@@ -35,6 +35,8 @@ use crate::world::World;
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 const JOIN_US: u64 = 3_000_000;
+/// Deadlines are looked at so far apart at most.
+const SWEEP: Duration = Duration::from_millis(20);
 
 /// What one shard serves of one ring.
 pub(crate) struct Feed {
@@ -67,10 +69,12 @@ impl Entry for Seat {
 struct Checker {
     bytes: Vec<u8>,
     is_behind_head: bool,
-    next: Option<usize>,
+    /// Where it may be in the log: an engine may have sent the same again.
+    next: Vec<usize>,
     has_pat: bool,
     has_pmt: bool,
     skips: u64,
+    nulls: u64,
 }
 
 impl Checker {
@@ -94,14 +98,17 @@ impl Checker {
 
     fn packet(&mut self, packet: Packet<'_>, log: &Log) {
         match packet.pid() {
-            PID_NULL => assert!(self.next.is_some(), "a null packet before the first real one"),
+            PID_NULL => {
+                assert!(!self.next.is_empty(), "a null packet before the first real one");
+                self.nulls += 1;
+            }
             0 => self.has_pat = true,
             PMT => {
-                assert!(self.has_pat || self.next.is_some(), "the PAT comes first");
+                assert!(self.has_pat || !self.next.is_empty(), "the PAT comes first");
                 self.has_pmt = true;
             }
             _ if !packet.has_payload() => {
-                let is_behind = self.has_pat || self.next.is_some();
+                let is_behind = self.has_pat || !self.next.is_empty();
                 assert!(packet.discontinuity() && is_behind, "a mark declares a skip");
             }
             _ => self.media(packet, log),
@@ -110,15 +117,15 @@ impl Checker {
 
     fn media(&mut self, packet: Packet<'_>, log: &Log) {
         let stamp = stamp(packet).expect("a packet is as the engine sent it");
-        let in_turn = self.next.filter(|next| log.stamp_at(*next) == Some(stamp));
-        let index = in_turn.unwrap_or_else(|| {
+        let last = self.next.first().copied();
+        self.next.retain(|next| log.stamp_at(*next) == Some(stamp));
+        if self.next.is_empty() {
             assert!(self.has_pat && self.has_pmt, "a jump has its tables before it");
-            let index = log.access(stamp).expect("a jump lands on an access point");
-            assert!(self.next.is_none_or(|next| index > next), "a viewer never goes back");
-            self.skips += u64::from(self.next.is_some());
-            index
-        });
-        self.next = Some(index + 1);
+            self.next.extend(log.accesses(stamp).filter(|at| last.is_none_or(|last| *at > last)));
+            assert!(!self.next.is_empty(), "a jump lands on an access point, and never goes back");
+            self.skips += u64::from(last.is_some());
+        }
+        self.next.iter_mut().for_each(|next| *next += 1);
         self.has_pat = false;
         self.has_pmt = false;
     }
@@ -147,14 +154,48 @@ impl Feed {
         });
     }
 
-    /// The connection is gone: what was in flight is cancelled. Answers how often it was skipped.
-    pub(crate) fn leave(&mut self, person: usize) -> u64 {
+    /// The connection is gone: what was in flight is cancelled. Answers how often it was skipped, and
+    /// heard a null packet.
+    pub(crate) fn leave(&mut self, person: usize) -> (u64, u64) {
         let at = self.seats.iter().position(|seat| seat.visit.person == person);
         let mut seat = self.seats.remove(at.expect("who waits or watches has a seat"));
         if let Some(pinned) = seat.sending.take() {
             self.reader.done(pinned);
         }
-        seat.checker.skips
+        (seat.checker.skips, seat.checker.nulls)
+    }
+
+    /// How long the one has heard nothing that has waited longest, of those who have begun and could
+    /// take something.
+    pub(crate) fn longest_silence(&self, now: Instant) -> Option<Duration> {
+        let head = self.reader.ring().head();
+        // It catches up, at the rate that it is allowed.
+        let is_paced = |viewer: &Viewer| {
+            let is_behind = viewer.cursor().is_some_and(|cursor| cursor < head);
+            is_behind && viewer.next_deadline().is_some_and(|at| at + SWEEP > now)
+        };
+        let could = self.seats.iter().filter(|seat| {
+            seat.closed.is_none()
+                && seat.sending.is_none()
+                && seat.blocked_until <= now
+                && !seat.viewer.is_blocked()
+                && !seat.checker.next.is_empty()
+                && !is_paced(&seat.viewer)
+        });
+        let since = could.filter_map(|seat| seat.viewer.last_accepted());
+        since.map(|at| now.since(at)).max()
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let seats = self.seats.iter().map(|seat| {
+            let viewer = &seat.viewer;
+            let (cursor, heard) = (viewer.cursor(), viewer.last_accepted());
+            let next = viewer.next_deadline();
+            format!("{:?} at {cursor:?}, heard {heard:?}, next {next:?}", seat.visit)
+        });
+        let seats = seats.collect::<Vec<_>>().join("; ");
+        let (head, tick, at) = (self.reader.ring().head(), self.fanout.next_tick(), self.turn_at);
+        format!("head {head}, tick {tick:?}, turn {at:?}: {seats}")
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -123,6 +123,11 @@ pub(crate) struct Totals {
     pub(crate) offline: u64,
     pub(crate) revived: u64,
     pub(crate) failovers: u64,
+    pub(crate) overlaps: u64,
+    pub(crate) jumps: u64,
+    pub(crate) unstable: u64,
+    pub(crate) outages: u64,
+    pub(crate) nulls: u64,
     pub(crate) busy: u64,
     pub(crate) skips: u64,
     pub(crate) slow: u64,
@@ -145,6 +150,11 @@ impl Totals {
         self.offline += other.offline;
         self.revived += other.revived;
         self.failovers += other.failovers;
+        self.overlaps += other.overlaps;
+        self.jumps += other.jumps;
+        self.unstable += other.unstable;
+        self.outages += other.outages;
+        self.nulls += other.nulls;
         self.busy += other.busy;
         self.skips += other.skips;
         self.slow += other.slow;
@@ -165,6 +175,11 @@ impl Totals {
             self.offline,
             self.revived,
             self.failovers,
+            self.overlaps,
+            self.jumps,
+            self.unstable,
+            self.outages,
+            self.nulls,
             self.busy,
             self.skips,
         ];
@@ -354,7 +369,10 @@ impl World {
 
     /// A mailbox: slow, but in order.
     pub(crate) fn mail(&mut self, from: ShardId, to: ShardId, mail: Mail) {
-        let delay = self.prng.below(self.plan.mail_delay_us_max);
+        let mut delay = self.prng.below(self.plan.mail_delay_us_max);
+        if self.prng.chance(self.plan.faults.mailbox_full) {
+            delay += self.prng.below(1_000_000);
+        }
         let earliest = self.now + Duration::from_micros(delay);
         let last = self.links.get(&(from, to)).copied().unwrap_or(Instant::ZERO);
         let at = earliest.max(last);

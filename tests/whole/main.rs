@@ -11,6 +11,7 @@ mod bytes;
 mod changes;
 mod cold;
 mod engines;
+mod failover;
 mod failures;
 mod faults;
 mod hanging;

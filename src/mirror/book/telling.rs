@@ -3,7 +3,6 @@
 use super::Book;
 use super::Output;
 use super::shard_of;
-use super::stream::Entry;
 use super::stream::Seen;
 use crate::base::ids::Infohash;
 use crate::base::ids::ViewerId;

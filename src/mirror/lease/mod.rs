@@ -99,6 +99,18 @@ pub struct Ask {
     pub verb: Verb,
 }
 
+impl Verb {
+    /// When this is answered with `epoch` as ours, the lease runs from the question on. A read, and a
+    /// refresh of an epoch that is over, only say how it stands.
+    const fn gave_time(self, epoch: u64) -> bool {
+        match self {
+            Self::Acquire { .. } => true,
+            Self::Refresh { epoch: asked } => asked == epoch,
+            Self::Read | Self::Release { .. } => false,
+        }
+    }
+}
+
 impl Ask {
     /// Where a counter begins that Redis does not have: above every epoch that was seen and, as a
     /// rule, above those that were not, since time has passed; and by a random step, so that two
@@ -317,8 +329,10 @@ impl Lease {
             return self.then(Next::Release, now);
         }
         match reply {
-            Reply::Owned { epoch } if pending.ask.verb == Verb::Read => self.on_read(epoch, now),
-            Reply::Owned { epoch } => self.on_owned(epoch, pending.sent_at, now),
+            Reply::Owned { epoch } if pending.ask.verb.gave_time(epoch) => {
+                self.on_owned(epoch, pending.sent_at, now);
+            }
+            Reply::Owned { epoch } => self.on_read(epoch, now),
             Reply::Held { by, epoch, ttl } => {
                 self.known = self.known.max(epoch);
                 self.standing = Standing::Held { by, epoch };
@@ -341,7 +355,7 @@ impl Lease {
     }
 
     /// It is ours, as of an acquire or refresh whose answer was lost, and nobody knows for how much
-    /// longer: a read gives it no time. A refresh does.
+    /// longer. A refresh of that epoch gives it time.
     fn on_read(&mut self, epoch: u64, now: Instant) {
         if epoch < self.standing.epoch() {
             return self.then(Next::Acquire, now);

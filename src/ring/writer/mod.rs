@@ -1,6 +1,6 @@
 //! The owner's side of a ring: append, commit, retire.
 //!
-//! It never waits for a reader, and reads what it wrote only to copy it to the ring's twin.
+//! It never waits for a reader, and reads what it wrote only to copy it to the twin or to compare it.
 //! Uncommitted bytes are its own; [`Writer::commit`] publishes them with one release store, and from then on they do not change.
 //!
 //! Invariants (checked after every public method in debug): tail <= head <= written, all
@@ -10,6 +10,7 @@
 
 #![expect(unsafe_code, reason = "copies packets into a slab that readers read below head")]
 
+mod past;
 mod twin;
 
 use crate::base::sizes::PACKET_BYTES;

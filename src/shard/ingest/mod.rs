@@ -12,9 +12,11 @@ use crate::ring::Access;
 use crate::ring::SlabCache;
 use crate::ring::Writer;
 use crate::shard::core::SCRATCH_BYTES;
-use crate::shard::splice::Staging;
 use crate::ts;
 use crate::ts::Scanner;
+use crate::ts::splice::Join;
+use crate::ts::splice::Recent;
+use crate::ts::splice::Staging;
 use std::time::Duration;
 
 /// While the bitrate is unknown, this part of the cap may be read ahead.
@@ -45,6 +47,14 @@ pub(crate) struct Ingest {
     scanner: Scanner,
     /// Bytes of a session that follows another one, until they can be placed.
     staging: Option<Box<Staging>>,
+    /// What of the ring could be recognised in the bytes of another session.
+    recent: Recent,
+    /// Where this stream does not continue, all told.
+    pub(crate) jumps: u64,
+    /// How the bytes of another session have gone on, until it is told.
+    pub(crate) joined: Option<Join>,
+    /// Bytes came that wait.
+    pub(crate) staged_fresh: bool,
     /// The play order whose bytes are wanted.
     generation: Option<Generation>,
     closer: Option<Closer>,
@@ -73,6 +83,10 @@ impl Ingest {
             sync: ts::Sync::new(),
             scanner: Scanner::new(),
             staging: None,
+            recent: Recent::new(),
+            jumps: 0,
+            joined: None,
+            staged_fresh: false,
             generation: None,
             closer: None,
             fresh: 0,
@@ -94,6 +108,7 @@ impl Ingest {
     pub(crate) fn begin(&mut self, generation: Generation) {
         self.close_any();
         self.generation = Some(generation);
+        self.paused_since = None;
     }
 
     pub(crate) fn is_wanted(&self, generation: Generation) -> bool {
@@ -113,7 +128,10 @@ impl Ingest {
         true
     }
 
-    pub(crate) fn body_begins(&mut self, written: u64, now: Instant) {
+    pub(crate) fn body_begins(&mut self, generation: Generation, written: u64, now: Instant) {
+        if !self.is_wanted(generation) {
+            return;
+        }
         self.sync.reset();
         self.clock = None;
         self.is_paced = false;
@@ -123,8 +141,8 @@ impl Ingest {
     }
 
     /// What comes next follows other bytes in the ring.
-    pub(crate) fn splice(&mut self, now: Instant) {
-        self.staging = Some(Box::new(Staging::new(now)));
+    pub(crate) fn splice(&mut self) {
+        self.staging = Some(Box::new(Staging::new()));
     }
 
     pub(crate) fn close(&mut self, generation: Generation) {
@@ -169,6 +187,9 @@ impl Ingest {
             return Flow::Stop;
         }
         if !writer.reserve(SCRATCH_BYTES + PACKET_BYTES, cache) {
+            return Flow::Pause(PAUSE_MAX);
+        }
+        if self.staging.as_ref().is_some_and(|staging| staging.is_full()) {
             return Flow::Pause(PAUSE_MAX);
         }
         match self.ahead(writer, now) {
@@ -226,13 +247,13 @@ impl Ingest {
         if self.staging.is_some() {
             return self.stage(bytes, decoder, writer, cache, now);
         }
-        let Self { sync, scanner, fresh, access_fresh, .. } = self;
+        let Self { sync, scanner, recent, fresh, access_fresh, .. } = self;
         let progress = decoder.feed(bytes, &mut |slice| {
             sync.feed(slice, &mut |packets| {
                 let offset = writer.written();
                 writer.append(packets.bytes(), cache).expect("room was reserved for the read");
                 *fresh += packets.bytes().len() as u64;
-                scan(scanner, packets, offset, writer, access_fresh);
+                scan(scanner, recent, packets, offset, writer, access_fresh);
             });
         })?;
         self.dirty = true;
@@ -253,29 +274,47 @@ impl Ingest {
         cache: &mut SlabCache,
         now: Instant,
     ) -> Result<bool, crate::http::body::BodyError> {
-        let Self { sync, staging, .. } = self;
+        let Self { sync, staging, recent, .. } = self;
         let Some(waiting) = staging else { return Ok(false) };
+        self.staged_fresh = true;
+        self.dirty = true;
         let progress = decoder.feed(bytes, &mut |slice| {
-            sync.feed(slice, &mut |packets| waiting.push(packets));
+            sync.feed(slice, &mut |packets| waiting.push(packets, recent, writer, now));
         })?;
+        self.place(writer, cache, now);
+        Ok(progress.done)
+    }
+
+    /// Puts what waits into the ring, if it is known by now how it goes on.
+    pub(crate) fn place(&mut self, writer: &mut Writer, cache: &mut SlabCache, now: Instant) {
+        let Some(waiting) = &mut self.staging else { return };
         if !writer.reserve(waiting.placed_bytes_max(), cache) {
-            return Ok(progress.done);
+            return;
         }
-        let Some(placed) = waiting.ready(&self.scanner, now) else { return Ok(progress.done) };
+        let mut placed = Vec::new();
+        let Some(join) = waiting.place(&self.scanner, writer.written(), now, &mut placed) else {
+            return;
+        };
         self.staging = None;
-        self.scanner.splice();
+        self.joined = Some(join);
+        if join == Join::Jump {
+            self.scanner.splice();
+            self.recent.clear();
+            self.jumps += 1;
+        }
         let offset = writer.written();
         writer.append(&placed, cache).expect("room was reserved for all of it");
         self.fresh += placed.len() as u64;
         self.dirty = true;
         let packets = ts::Packets::new_checked(&placed).expect("whole packets went in");
-        scan(&mut self.scanner, packets, offset, writer, &mut self.access_fresh);
-        Ok(progress.done)
+        let Self { scanner, recent, access_fresh, .. } = self;
+        scan(scanner, recent, packets, offset, writer, access_fresh);
     }
 }
 
 fn scan(
     scanner: &mut Scanner,
+    recent: &mut Recent,
     packets: ts::Packets<'_>,
     offset: u64,
     writer: &mut Writer,
@@ -296,6 +335,12 @@ fn scan(
             }
             ts::Event::PsiChanged { .. } => psi_changed = true,
             ts::Event::PsiPacket { offset, pid, cc } => writer.push_psi_packet(offset, pid, cc),
+            ts::Event::ClockReference { offset } => {
+                let index = (offset - at) as usize / PACKET_BYTES;
+                if let Some(packet) = now.iter().nth(index) {
+                    recent.note(packet, offset);
+                }
+            }
             ts::Event::ClockJump { .. } => {}
         });
         if std::mem::take(&mut psi_changed)

@@ -31,7 +31,7 @@ fn fixture() -> Fixture {
     let writer = Writer::open(arena, arena.promise(CAP).unwrap(), 1, CAP, 1);
     let mut ingest = Ingest::new(Instant::ZERO);
     ingest.begin(ORDER);
-    ingest.body_begins(0, Instant::ZERO);
+    ingest.body_begins(ORDER, 0, Instant::ZERO);
     let cache = SlabCache::new(arena);
     Fixture { ingest, writer, cache, decoder: BodyDecoder::identity_until_close() }
 }

@@ -6,10 +6,14 @@
 //! | failure | next |
 //! |---|---|
 //! | refused, silent | another engine; when all have failed so, all again after a backoff |
-//! | cut, gone | the same engine once after 250 ms, then another |
+//! | cut, gone | the same engine once after 250 ms, if it says in time that it lives; then another |
 //! | taken over, malformed head | another; the same once after 1 s; then the end |
 //! | the engine's error | one other engine, then the end |
 //! | error about the content | once as an infohash if it was an id, then the end |
+//!
+//! While viewers are kept (*switching*) no error ends it but a second takeover: what has played a
+//! moment ago is asked for again, with a growing pause, until the deadline. An engine that died
+//! under the stream less than 20 s ago rests, so that two engines are not bounced between.
 
 use std::time::Duration;
 
@@ -20,6 +24,8 @@ use crate::base::time::Instant;
 
 /// After a cut the same engine is asked again, but not in the same instant: it may be restarting.
 const REOPEN_AFTER: Duration = Duration::from_millis(250);
+/// By then it has said that it lives, and let go of the old session, or another one is asked.
+const REOPEN_WITHIN: Duration = Duration::from_secs(1);
 /// Two players that open the same content on one engine must not fight in a loop.
 const TAKEN_OVER_AFTER: Duration = Duration::from_secs(1);
 const PREBUFFERING_AFTER: Duration = Duration::from_secs(1);
@@ -31,6 +37,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub(super) enum Next {
     /// `Search::next_at` says when.
     Ask,
+    /// The same engine again, if it lives: whether it does is asked first.
+    Reopen(EngineId),
     /// The same value again, as an infohash.
     AskAsInfohash,
     /// No further try.
@@ -55,6 +63,17 @@ pub(super) struct Trouble {
     pub(super) text: String,
 }
 
+/// The same engine is about to be asked again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reopen {
+    pub(super) engine: EngineId,
+    /// Not before.
+    pub(super) at: Instant,
+    /// Past it another one is asked.
+    pub(super) until: Instant,
+    pub(super) answers: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Search {
     pub(super) since: Instant,
@@ -62,11 +81,14 @@ pub(super) struct Search {
     /// When the next engine is asked for; `None` while one is being tried.
     pub(super) next_at: Option<Instant>,
     pub(super) prefer: Option<EngineId>,
-    pub(super) exclude: Vec<EngineId>,
+    reopen: Option<Reopen>,
+    exclude: Vec<EngineId>,
+    /// Engines that rest, and until when.
+    resting: Vec<(EngineId, Instant)>,
     /// A playback session was opened for it: what is missing is content, not an engine.
     pub(super) reached: bool,
     pub(super) trouble: Option<Trouble>,
-    /// Viewers are being kept: nothing but the deadline and the content's own error ends it.
+    /// Viewers are being kept.
     switching: bool,
     backoff: Duration,
     granted: bool,
@@ -83,7 +105,9 @@ impl Search {
             deadline,
             next_at: Some(now),
             prefer: None,
+            reopen: None,
             exclude: Vec::new(),
+            resting: Vec::new(),
             reached: false,
             trouble: None,
             switching: false,
@@ -96,9 +120,78 @@ impl Search {
         }
     }
 
-    /// A session died under its viewers.
-    pub(super) fn switching(now: Instant, deadline: Instant) -> Self {
-        Self { switching: true, granted: true, ..Self::new(now, deadline) }
+    /// A session died under its viewers; `resting` engines did so not long before.
+    pub(super) fn switching(
+        now: Instant,
+        deadline: Instant,
+        resting: Vec<(EngineId, Instant)>,
+    ) -> Self {
+        Self { switching: true, granted: true, resting, ..Self::new(now, deadline) }
+    }
+
+    pub(super) const fn is_switching(&self) -> bool {
+        self.switching
+    }
+
+    /// A second takeover on this engine: it is not fought over again.
+    pub(super) const fn yield_to(&mut self, engine: EngineId) {
+        self.taken_by = Some(engine);
+        self.taken_retried = true;
+    }
+
+    /// The session that ended there was replaced by somebody else's. True when that engine was about
+    /// to be asked again.
+    pub(super) fn superseded(&mut self, engine: EngineId, now: Instant) -> bool {
+        let is_next = self.reopen.is_some_and(|reopen| reopen.engine == engine);
+        if is_next {
+            self.taken_by = Some(engine);
+            self.ask_another(engine, now);
+        }
+        is_next
+    }
+
+    /// One that is open already is what was looked for.
+    pub(super) const fn found(&mut self) {
+        self.next_at = None;
+        self.reopen = None;
+    }
+
+    /// Who is not asked now.
+    pub(super) fn excluded(&self, now: Instant) -> Vec<EngineId> {
+        let mut excluded = self.exclude.clone();
+        let resting = self.resting.iter().filter(|(_, until)| *until > now);
+        excluded.extend(resting.map(|(engine, _)| *engine).filter(|e| !self.exclude.contains(e)));
+        excluded
+    }
+
+    /// Whether the engine that is to be asked again says that it lives.
+    pub(super) fn status(&mut self, engine: EngineId, answers: bool, now: Instant) {
+        match &mut self.reopen {
+            Some(reopen) if reopen.engine == engine && answers => reopen.answers = true,
+            Some(reopen) if reopen.engine == engine => {
+                self.ask_another(engine, now);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// When the next engine is asked for; `is_held`: it has not let go of an old session yet.
+    pub(super) fn ask_due(&self, is_held: impl Fn(EngineId) -> bool) -> Option<Instant> {
+        match self.reopen {
+            Some(reopen) if reopen.answers && !is_held(reopen.engine) => Some(reopen.at),
+            Some(reopen) => Some(reopen.until),
+            None => self.next_at.filter(|_| !self.prefer.is_some_and(is_held)),
+        }
+    }
+
+    /// It is asked for now. A reopening whose time is up goes elsewhere.
+    pub(super) fn asks(&mut self, is_held: impl Fn(EngineId) -> bool, now: Instant) {
+        if let Some(reopen) = self.reopen.take()
+            && (!reopen.answers || is_held(reopen.engine))
+        {
+            self.ask_another(reopen.engine, now);
+        }
+        self.next_at = None;
     }
 
     pub(super) const fn granted(&mut self) {
@@ -113,6 +206,10 @@ impl Search {
         retry_after: Duration,
         now: Instant,
     ) -> Next {
+        self.resting.retain(|(_, until)| *until > now);
+        if let Some(until) = self.resting.iter().map(|(_, until)| *until).min() {
+            return self.ask_at(until, None);
+        }
         if self.exclude.is_empty() {
             if !self.granted {
                 let code = if no_engine { Code::NoEngine } else { Code::NoCapacity };
@@ -125,7 +222,8 @@ impl Search {
                     offline: false,
                 });
             }
-            return self.back_off(retry_after.min(BACKOFF_MAX), now);
+            let at_least = if self.switching { Duration::ZERO } else { retry_after };
+            return self.back_off(at_least.min(BACKOFF_MAX), now);
         }
         if self.engine_error.is_some() && !self.switching {
             return Next::End(self.refused(false));
@@ -153,12 +251,12 @@ impl Search {
         match failure {
             Failure::Refused | Failure::Silent => self.ask_another(engine, now),
             Failure::Prebuffering(_) => self.ask_at(now + PREBUFFERING_AFTER, Some(engine)),
-            Failure::Content(_) if is_id => {
+            Failure::Content(_) if is_id && !self.switching => {
                 self.ask_at(now, Some(engine));
                 Next::AskAsInfohash
             }
-            Failure::Content(_) => Next::End(self.refused(true)),
-            Failure::Engine(_) => {
+            Failure::Content(_) if !self.switching => Next::End(self.refused(true)),
+            Failure::Content(_) | Failure::Engine(_) => {
                 let second = self.engine_error.is_some();
                 self.engine_error.clone_from(&self.trouble);
                 if second && !self.switching {
@@ -178,7 +276,11 @@ impl Search {
                     return self.ask_another(engine, now);
                 }
                 self.reopened_on.push(engine);
-                self.ask_at(now + REOPEN_AFTER, Some(engine))
+                let at = now + REOPEN_AFTER;
+                let until = now + REOPEN_WITHIN;
+                self.ask_at(at, Some(engine));
+                self.reopen = Some(Reopen { engine, at, until, answers: false });
+                Next::Reopen(engine)
             }
         }
     }
@@ -208,6 +310,7 @@ impl Search {
     fn ask_at(&mut self, at: Instant, prefer: Option<EngineId>) -> Next {
         self.next_at = Some(at);
         self.prefer = prefer;
+        self.reopen = None;
         Next::Ask
     }
 

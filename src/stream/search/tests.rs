@@ -59,8 +59,13 @@ fn refused_engines_are_all_asked_again_with_a_growing_backoff() {
 #[test]
 fn after_a_cut_the_same_engine_once_then_another() {
     let mut search = search();
-    assert_eq!(search.failed(&Failure::Cut, A, false, ms(0)), Next::Ask);
-    assert_eq!((search.prefer, search.next_at), (Some(A), Some(ms(250))));
+    assert_eq!(search.failed(&Failure::Cut, A, false, ms(0)), Next::Reopen(A));
+    assert_eq!(search.prefer, Some(A));
+    assert_eq!(search.ask_due(|_| false), Some(ms(1_000)), "it has not said that it lives");
+    search.status(A, true, ms(5));
+    assert_eq!(search.ask_due(|_| true), Some(ms(1_000)), "it still has the old session");
+    assert_eq!(search.ask_due(|_| false), Some(ms(250)));
+    search.asks(|_| false, ms(250));
     assert!(search.exclude.is_empty());
     search.failed(&Failure::Gone("x".to_owned()), A, false, ms(300));
     assert_eq!((search.prefer, search.next_at), (None, Some(ms(300))));
@@ -110,10 +115,51 @@ fn a_content_error_is_retried_once_as_an_infohash() {
 
 #[test]
 fn a_switch_keeps_trying_where_a_start_gives_up() {
-    let mut search = Search::switching(ms(0), ms(90_000));
+    let mut search = Search::switching(ms(0), ms(90_000), Vec::new());
     let premium = Failure::Engine("busy".to_owned());
     assert_eq!(search.failed(&premium, A, false, ms(0)), Next::Ask);
     assert_eq!(search.failed(&premium, B, false, ms(0)), Next::Ask);
     assert_eq!(none_left(&mut search, ms(0)), Next::Ask);
     assert_eq!(search.denied(true, "none", Duration::ZERO, ms(0)), Next::Ask);
+}
+
+#[test]
+fn after_a_cut_an_engine_that_does_not_live_is_left_at_once() {
+    let mut dead = search();
+    dead.failed(&Failure::Cut, A, false, ms(0));
+    dead.status(A, false, ms(3));
+    assert_eq!((dead.ask_due(|_| false), dead.excluded(ms(3))), (Some(ms(3)), vec![A]));
+    let mut silent = search();
+    silent.failed(&Failure::Cut, A, false, ms(0));
+    silent.asks(|_| false, ms(1_000));
+    assert_eq!(silent.excluded(ms(1_000)), [A]);
+}
+
+#[test]
+fn an_engine_that_was_left_rests_before_it_is_gone_back_to() {
+    let mut search = Search::switching(ms(0), ms(90_000), vec![(B, ms(12_000))]);
+    assert_eq!(search.failed(&Failure::Silent, A, false, ms(0)), Next::Ask);
+    assert_eq!(search.excluded(ms(0)), [A, B]);
+    assert_eq!(none_left(&mut search, ms(0)), Next::Ask);
+    assert_eq!(search.ask_due(|_| false), Some(ms(12_000)), "another one, when it has rested");
+    assert_eq!(search.excluded(ms(12_000)), [A]);
+}
+
+#[test]
+fn a_second_takeover_is_yielded_to_unless_there_is_another_engine() {
+    let taken = Failure::TakenOver("403 Forbidden".to_owned());
+    let mut search = Search::switching(ms(0), ms(90_000), Vec::new());
+    assert_eq!(search.failed(&taken, A, false, ms(0)), Next::Ask);
+    search.yield_to(A);
+    assert_eq!(search.excluded(ms(0)), [A]);
+    let Next::End(verdict) = none_left(&mut search, ms(0)) else { panic!("a fight") };
+    assert!(verdict.taken_over);
+}
+
+#[test]
+fn what_has_played_is_not_given_up_for_an_error_about_the_content() {
+    let mut search = Search::switching(ms(0), ms(90_000), Vec::new());
+    let content = Failure::Content("failed to load content".to_owned());
+    assert_eq!(search.failed(&content, B, true, ms(0)), Next::Ask);
+    assert_eq!(search.excluded(ms(0)), [B]);
 }

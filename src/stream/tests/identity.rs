@@ -123,8 +123,7 @@ fn a_running_stream_adopts_the_session_that_superseded_its_own() {
 
 #[test]
 fn a_stream_between_two_sessions_takes_an_open_one_from_any_engine() {
-    let settings = Settings { splice: true, ..Settings::default() };
-    let mut script = Script::with(settings, Target::Infohash(infohash(1)));
+    let mut script = Script::new();
     let (attempt, play) = script.reach_active(A);
     // The other one's open has ended our body; why is not known yet.
     script.feed(Input::BodyEnded { generation: play, failure: Failure::Cut });

@@ -59,6 +59,8 @@ struct Script {
     /// Of the last step.
     outputs: Vec<Output>,
     reservation: u64,
+    /// Engines answer at once that they live.
+    says_it_lives: bool,
 }
 
 impl Script {
@@ -70,8 +72,13 @@ impl Script {
     fn with(settings: Settings, target: Target) -> Self {
         let now = Instant::from_micros(1_000_000);
         let setup = Setup { infohash: infohash(1), target, seed: 7, settings };
-        let mut script =
-            Self { session: Session::new(setup, now), now, outputs: Vec::new(), reservation: 0 };
+        let mut script = Self {
+            session: Session::new(setup, now),
+            now,
+            outputs: Vec::new(),
+            reservation: 0,
+            says_it_lives: true,
+        };
         script.feed(Input::Attached { shard: HERE, count: 1, waiting: 1 });
         script
     }
@@ -84,8 +91,16 @@ impl Script {
     }
 
     fn drain(&mut self) {
+        let mut asked = None;
         while let Some(output) = self.session.poll_output() {
+            if let Output::AskStatus { generation, .. } = output {
+                asked = Some(generation);
+            }
             self.outputs.push(output);
+        }
+        if let Some(generation) = asked.filter(|_| self.says_it_lives) {
+            self.session.handle(Input::Status { generation, answers: true }, self.now);
+            self.drain();
         }
         assert!(self.session.poll_timeout().is_none_or(|at| at > self.now), "a timer did not fire");
     }

@@ -4,14 +4,11 @@ use super::A;
 use super::B;
 use super::Script;
 use super::facts;
-use super::infohash;
 use crate::base::ids::Generation;
-use crate::base::ids::Target;
 use crate::stream::CloseReason;
 use crate::stream::Failure;
 use crate::stream::Input;
 use crate::stream::Output;
-use crate::stream::Settings;
 use crate::stream::State;
 
 fn bytes(script: &mut Script, play: Generation) {
@@ -19,7 +16,7 @@ fn bytes(script: &mut Script, play: Generation) {
 }
 
 #[test]
-fn silence_stalls_then_ends_the_stream() {
+fn silence_stalls_and_then_counts_as_a_death() {
     let mut script = Script::new();
     let (attempt, play) = script.reach_active(A);
     script.pass_ms(1_000).stat(attempt, facts(1, 1));
@@ -34,7 +31,8 @@ fn silence_stalls_then_ends_the_stream() {
     script.pass_ms(19_999);
     assert_eq!(script.stops(), 0);
     script.pass_ms(1);
-    assert!(script.has(&Output::CloseViewers(CloseReason::EngineGone)));
+    assert!(script.has(&Output::Failover { from: A, reason: "silent" }));
+    assert_eq!(script.count(|o| matches!(o, Output::CloseViewers(_))), 0);
     assert_eq!(script.stop(), attempt);
 }
 
@@ -96,14 +94,9 @@ fn a_standing_broadcast_is_reported_while_bytes_flow() {
     assert!(!reports[1].1, "{reports:?}");
 }
 
-fn splicing() -> Script {
-    let settings = Settings { splice: true, ..Settings::default() };
-    Script::with(settings, Target::Infohash(infohash(1)))
-}
-
 #[test]
-fn with_splicing_a_death_is_followed_by_another_engine() {
-    let mut script = splicing();
+fn a_death_is_followed_by_another_engine() {
+    let mut script = Script::new();
     script.reach_active(A);
     script.pass_ms(20_000);
     assert!(script.has(&Output::Failover { from: A, reason: "silent" }));
@@ -119,8 +112,9 @@ fn with_splicing_a_death_is_followed_by_another_engine() {
 }
 
 #[test]
-fn with_splicing_the_outage_has_an_end() {
-    let mut script = splicing();
+fn an_outage_has_an_end() {
+    let mut script = Script::new();
+    script.says_it_lives = false;
     let (_, play) = script.reach_active(A);
     script.feed(Input::BodyEnded { generation: play, failure: Failure::Cut });
     let stop = script.stop();
@@ -128,7 +122,12 @@ fn with_splicing_the_outage_has_an_end() {
     let mut seconds = 0;
     while !script.has(&Output::CloseViewers(CloseReason::EngineGone)) {
         let asked = script.count(|o| matches!(o, Output::Select { .. })) == 1;
-        if asked && script.select().1.is_empty() {
+        if let Some(generation) = script.find(|o| match o {
+            Output::AskStatus { generation, .. } => Some(*generation),
+            _ => None,
+        }) {
+            script.feed(Input::Status { generation, answers: false });
+        } else if asked && script.select().1.is_empty() {
             let generation = script.grant(A);
             script.feed(Input::OpenFailed { generation, failure: Failure::Refused });
         } else if asked {
@@ -144,17 +143,75 @@ fn with_splicing_the_outage_has_an_end() {
 
 #[test]
 fn three_deaths_in_three_minutes_are_one_too_many() {
-    let mut script = splicing();
+    let mut script = Script::new();
     script.reach_active(A);
-    for _ in 0..2 {
-        script.pass_ms(20_000);
-        let stop = script.stop();
-        let engine = script.select().1[0];
-        let next = if engine == A { B } else { A };
+    for next in [B, A] {
+        script.pass_ms(25_000);
+        let stop = script.find(|o| match o {
+            Output::Stop { generation, .. } => Some(*generation),
+            _ => None,
+        });
         let (_, play) = script.reach_play(next);
         bytes(&mut script, play);
-        script.stop_done(stop);
+        script.stop_done(stop.unwrap());
     }
     script.pass_ms(20_000);
     assert!(script.has(&Output::CloseViewers(CloseReason::Unstable)));
+}
+
+#[test]
+fn an_open_that_takes_its_time_makes_one_ask_whether_the_engine_lives() {
+    let mut script = Script::new();
+    script.says_it_lives = false;
+    let generation = script.grant(A);
+    script.pass_ms(9_999);
+    assert!(script.outputs.is_empty(), "{:?}", script.outputs);
+    script.pass_ms(1);
+    assert!(script.has(&Output::AskStatus { generation, engine: A }));
+    script.pass_ms(4_999).feed(Input::Status { generation, answers: true });
+    script.pass_ms(10_000);
+    assert!(script.has(&Output::AskStatus { generation, engine: A }), "again");
+    script.pass_ms(5_000);
+    assert_eq!(script.select().1, [A], "it hangs: another one");
+    script.grant(B);
+    // The answer comes after all: what it opened is stopped.
+    script.feed(Input::Opened { generation, opened: super::opened(A) });
+    assert_eq!(script.stop(), generation);
+}
+
+#[test]
+fn a_successor_without_bytes_and_peers_is_left_for_another() {
+    let mut script = Script::new();
+    script.reach_active(A);
+    script.pass_ms(20_000);
+    let (attempt, _) = script.reach_play(B);
+    for _ in 0..25 {
+        script.pass_ms(1_000);
+        script.stat(attempt, facts(2, 0));
+    }
+    assert_eq!(script.session.engine(), Some(B), "it has peers");
+    script.pass_ms(20_000);
+    assert_eq!(script.stop(), attempt);
+    assert_eq!(script.select().1, [A, B]);
+}
+
+#[test]
+fn a_second_takeover_on_the_only_engine_is_the_end() {
+    let mut script = Script::new();
+    let (_, mut play) = script.reach_active(A);
+    for takeover in 0..2 {
+        let failure = Failure::TakenOver("got newer download".to_owned());
+        script.feed(Input::BodyEnded { generation: play, failure });
+        assert_eq!(script.stops(), 0, "a stop would end the other one's session");
+        script.deny(false);
+        if takeover == 0 {
+            script.pass_ms(999);
+            assert_eq!(script.count(|o| matches!(o, Output::Select { .. })), 0);
+            script.pass_ms(1);
+            play = script.reach_play(A).1;
+            bytes(&mut script, play);
+        }
+    }
+    assert!(script.has(&Output::EngineTakenOver { engine: A }));
+    assert!(script.has(&Output::CloseViewers(CloseReason::TakenOver)));
 }

@@ -60,6 +60,8 @@ pub enum Event {
     PsiPacket { offset: u64, pid: u16, cc: u8 },
     /// From the packet at `offset` on the tables are those of `version`.
     PsiChanged { offset: u64, version: u32 },
+    /// The packet at `offset` carries a reference of the clock that is followed.
+    ClockReference { offset: u64 },
     /// The clock references at `offset` are of another time base than those before.
     ClockJump { offset: u64 },
 }

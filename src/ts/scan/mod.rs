@@ -277,6 +277,7 @@ impl Scanner {
         if self.selection.clock_pid != Some(packet.pid()) && !self.adopt_clock(packet, offset) {
             return;
         }
+        sink(Event::ClockReference { offset });
         if self.clock.on_pcr(pcr, offset, packet.discontinuity()) {
             self.counters.clock_jumps += 1;
             sink(Event::ClockJump { offset });
@@ -313,9 +314,7 @@ impl Scanner {
 
     /// Follows what the new tables name.
     fn select(&mut self, offset: u64) {
-        let Some(psi) = self.tables.psi() else {
-            return;
-        };
+        let Some(psi) = self.tables.psi() else { return };
         let selection = Selection::of(psi, self.selection.clock_pid);
         if selection.clock_pid != self.selection.clock_pid && self.clock.ticks().is_some() {
             self.clock.expect_jump();

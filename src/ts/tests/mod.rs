@@ -7,4 +7,5 @@ mod psi;
 mod scan;
 mod speed;
 mod splice;
+mod staging;
 mod sync;

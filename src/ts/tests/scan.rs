@@ -36,7 +36,10 @@ fn points(generator: &Generator) -> Vec<(u64, AccessKind)> {
 fn points_of(events: &[Event]) -> impl Iterator<Item = AccessPoint> {
     events.iter().filter_map(|event| match event {
         Event::RandomAccess(point) => Some(*point),
-        Event::PsiPacket { .. } | Event::PsiChanged { .. } | Event::ClockJump { .. } => None,
+        Event::PsiPacket { .. }
+        | Event::PsiChanged { .. }
+        | Event::ClockReference { .. }
+        | Event::ClockJump { .. } => None,
     })
 }
 

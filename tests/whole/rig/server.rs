@@ -125,6 +125,16 @@ impl Server {
         line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
     }
 
+    /// The value of the line of a metric that has `label` among its labels.
+    pub(crate) fn labelled_metric(&self, name: &str, label: &str) -> f64 {
+        let reply = client::get(self.address, "/metrics");
+        let text = reply.text();
+        let begin = format!("{name}{{");
+        let line = text.lines().find(|line| line.starts_with(&begin) && line.contains(label));
+        let line = line.unwrap_or_else(|| panic!("no {name} with {label} in:\n{text}"));
+        line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+    }
+
     /// Waits for an answering engine, so that a first request is not a boot race.
     pub(crate) fn ready(self) -> Self {
         eventually("an engine that answers", || {

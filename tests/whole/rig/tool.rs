@@ -32,6 +32,14 @@ impl Tool {
         Self::ffmpeg_until(input, &["-t", &seconds])
     }
 
+    /// Decodes `seconds` of it; a picture that was cut in two is made the best of.
+    pub(crate) fn ffmpeg_lenient(input: &str, seconds: u32) -> Self {
+        let mut command = guarded();
+        command.args(["ffmpeg", "-nostdin", "-hide_banner", "-v", "warning"]);
+        command.args(["-i", input, "-t", &seconds.to_string(), "-f", "null", "-"]);
+        Self::start("ffmpeg", command)
+    }
+
     /// Decodes one picture.
     pub(crate) fn ffmpeg_picture(input: &str) -> Self {
         Self::ffmpeg_until(input, &["-frames:v", "1"])
@@ -103,6 +111,15 @@ impl Played {
     /// It played, and found nothing wrong with the packets.
     pub(crate) fn is_clean(&self) -> bool {
         self.ok && !self.complains()
+    }
+
+    /// It noticed something wrong with the packets, other than a picture or sound that was cut.
+    pub(crate) fn lost_the_stream(&self) -> bool {
+        let signs = ["discontinuity received", "libdvbpsi error", "lost synchro", "garbage"];
+        let lower = self.said.to_lowercase();
+        // Of tables that are none of its business VLC reports the jump, which was declared.
+        let mut lines = lower.lines().filter(|line| !line.contains("for pid 17"));
+        lines.any(|line| signs.iter().any(|sign| line.contains(sign)))
     }
 
     /// It said something that only a damaged stream makes it say.

@@ -2,8 +2,17 @@
 //!
 //! libdvbpsi ignores the discontinuity indicator, so that tables bridge the gap of their own
 //! counters by being repeated; every other PID gets a mark. Works on plain values and allocates
-//! nothing but what `out` needs.
+//! nothing but what `out` needs. [`Staging`] finds out whether anything has to be written at all.
 
+mod recent;
+mod staging;
+
+pub use self::recent::Recent;
+pub use self::staging::Join;
+pub use self::staging::Past;
+pub use self::staging::STAGED_BYTES_MAX;
+pub use self::staging::STAGED_MAX;
+pub use self::staging::Staging;
 use crate::ts::packet::PACKET_BYTES;
 use crate::ts::packet::PID_NULL;
 use crate::ts::packet::Packets;
