@@ -256,7 +256,7 @@ impl Core {
     pub(crate) fn log_failover(&self, serial: u64, from: EngineId, reason: &str) {
         let source = &self.sources[&serial];
         let engine = source.engine_names.get(&from).map_or("", |name| name);
-        let line = Line::new("stream switches").field("id", &asked_as(source));
+        let line = Line::new("stream switches").field("id", asked_as(source));
         tracing::warn!("{}", line.field("engine", engine).field("reason", reason));
     }
 
@@ -268,7 +268,7 @@ impl Core {
             Join::Jump => "jump",
         };
         let engine = source.session.engine_name().unwrap_or_default();
-        let line = Line::new("stream goes on").field("id", &asked_as(source));
+        let line = Line::new("stream goes on").field("id", asked_as(source));
         tracing::info!("{}", line.field("engine", engine).field("join", how));
     }
 
