@@ -113,7 +113,7 @@ fn connections_made_and_broken_leave_descriptors_and_memory_where_they_were() {
     engine.control().set(Knob::Starve, true);
     let abort = |n: usize| {
         let mut socket = TcpStream::connect(server.address).unwrap();
-        if n % 3 > 0 {
+        if !n.is_multiple_of(3) {
             let head = format!("GET {} HTTP/1.1\r\nHost: x\r\n", path(1_802));
             let end = if n % 3 == 1 { "" } else { "\r\n" };
             socket.write_all(format!("{head}{end}").as_bytes()).unwrap();
