@@ -55,16 +55,15 @@ impl Writer<'_> {
         for chunk in &page.batch.chunks {
             push(&mut groups, self.chunk(chunk));
         }
-        let mut messages = Vec::new();
         for event in &page.batch.events {
             let message = event.message(self.now);
+            // Each alone: a channel carries no tag, and a cluster's client takes it for a key.
             for channel in self.keys.channels(&event.infohash) {
                 let mut publish = redis::cmd("PUBLISH");
                 publish.arg(channel).arg(&message);
-                messages.push(publish);
+                push(&mut groups, vec![publish]);
             }
         }
-        push(&mut groups, messages);
         if let Some(node) = &page.node {
             groups.extend(self.node(node));
         }

@@ -75,8 +75,8 @@ fn one_address_at_its_limit_of_starts_plays_what_runs_and_starts_again_later() {
     engine.control().set_for(&hanging, Knob::HangGetstream, true);
     let server = Server::with(&[&engine])
         .set("RINGCAST_MAX_STARTS_PER_IP", "1")
-        .set("PROXY_INIT_TIMEOUT", "2")
-        .set("RINGCAST_START_TIMEOUT", "3")
+        .set("PROXY_INIT_TIMEOUT", "4")
+        .set("RINGCAST_START_TIMEOUT", "6")
         .start()
         .ready();
     let path = format!("/ace/getstream?infohash={}", rig::infohash(1_620));
