@@ -97,12 +97,14 @@ fn stop_and_go_on(n: u32, mode: &str) -> (Emulator, Server, Ways) {
     let mut stopped = live.split_off(3);
     let until = live[0].report().bytes + STOPPED_BYTES;
     rig::play_together(&mut live, until);
-    for player in &mut stopped {
-        let report = slow::play_past_skip(player);
-        assert!(report.is_lawful(), "{report:?}");
-        assert_eq!(report.gaps_off_access_point, 0, "{report:?}");
-        assert!(report.inserted.marks >= 2 * report.gap_count, "{report:?}");
-    }
+    rig::while_they_play(&mut live, || {
+        for player in &mut stopped {
+            let report = slow::play_past_skip(player);
+            assert!(report.is_lawful(), "{report:?}");
+            assert_eq!(report.gaps_off_access_point, 0, "{report:?}");
+            assert!(report.inserted.marks >= 2 * report.gap_count, "{report:?}");
+        }
+    });
     let count = live.len() + stopped.len();
     for _ in 0..8 {
         live.iter_mut().chain(&mut stopped).for_each(|player| _ = player.play_on(SECOND / 8));
