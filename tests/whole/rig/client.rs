@@ -258,7 +258,7 @@ impl Player {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        self.verifier.feed(bytes);
+        self.verifier.feed_at(bytes, ace_emulator::now_us());
         if let Some(recording) = &mut self.recording {
             recording.extend_from_slice(bytes);
         }
