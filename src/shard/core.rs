@@ -217,6 +217,12 @@ impl Core {
         let config = &shared.config;
         let Estate { mail, outbox, live, pool, directory, stats, .. } = estate;
         let (tokens, viewers, serials) = (estate.tokens, estate.viewers, estate.serials);
+        let sources: BTreeMap<u64, Source> =
+            estate.sources.into_iter().map(|source| (source.id.serial, source)).collect();
+        let of = |(serial, source): (&u64, &Source)| {
+            source.keys.iter().map(|key| (key.clone(), *serial)).collect::<Vec<_>>()
+        };
+        let source_keys = sources.iter().flat_map(of).collect();
         Self {
             me: mail.me(),
             now: time::now(),
@@ -231,8 +237,8 @@ impl Core {
             places: Slab::new(),
             audiences: Slab::new(),
             audience_keys: BTreeMap::new(),
-            sources: BTreeMap::new(),
-            source_keys: BTreeMap::new(),
+            sources,
+            source_keys,
             agenda: Agenda::new(),
             resolver: Resolver::new(config.resolver),
             directory,
@@ -448,7 +454,7 @@ impl Core {
                 let (accepted, socket) = *adopted;
                 crate::net::runtime::spawn(accept::serve(self.handle(), accepted, socket));
             }
-            Message::ShardLost { shard } => self.on_shard_lost(shard),
+            Message::ShardLost { shard, kept } => self.on_shard_lost(shard, &kept),
             #[cfg(debug_assertions)]
             Message::Panic => panic!("a shard was asked to panic"),
             Message::Reload(live) => self.on_reload(live),

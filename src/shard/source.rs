@@ -74,6 +74,8 @@ pub(crate) struct Source {
     /// What the address that wanted it first pays until it gives bytes, or ends.
     pub(crate) start: Option<Ticket>,
     pub(crate) ended: bool,
+    /// How many times over the brain or the ring is at work: after a panic it is half done.
+    pub(crate) hands: u32,
     pub(crate) told: crate::shard::mirror::Told,
     pub(crate) started_wall: Wall,
     pub(crate) tend_at: Instant,
@@ -156,6 +158,7 @@ impl Core {
             held: Vec::new(),
             start: subscribe.start.ticket.take(),
             ended: false,
+            hands: 0,
             told: crate::shard::mirror::Told::default(),
             started_wall: Wall::now(),
             tend_at: self.now + TEND_EVERY,
@@ -195,8 +198,17 @@ impl Core {
         if source.ended {
             return;
         }
+        source.hands += 1;
         source.session.handle(input, now);
         self.drain_session(serial);
+        self.let_be(serial);
+    }
+
+    /// The stream is as it should be again.
+    pub(crate) fn let_be(&mut self, serial: u64) {
+        if let Some(source) = self.sources.get_mut(&serial) {
+            source.hands -= 1;
+        }
     }
 
     fn drain_session(&mut self, serial: u64) {
@@ -212,10 +224,12 @@ impl Core {
     pub(crate) fn session_timer(&mut self, serial: u64) {
         let now = self.now;
         let Some(source) = self.sources.get_mut(&serial) else { return };
+        source.hands += 1;
         if !source.ended && source.session.poll_timeout().is_some_and(|at| at <= now) {
             source.session.handle_timeout(now);
         }
         self.drain_session(serial);
+        self.let_be(serial);
     }
 
     fn carry_out(&mut self, serial: u64, output: Output) {

@@ -51,7 +51,9 @@ impl Core {
     pub(crate) fn flow(&mut self, serial: u64, generation: Generation) -> Flow {
         let now = self.now;
         let Some(source) = self.sources.get_mut(&serial) else { return Flow::Stop };
+        source.hands += 1;
         let flow = source.ingest.flow(generation, &mut source.writer, &mut self.cache, now);
+        source.hands -= 1;
         let paused = source.ingest.paused_since;
         match (flow, paused) {
             (Flow::Pause(_), None) => {
@@ -95,7 +97,9 @@ impl Core {
         };
         let before = decoder.body_bytes();
         let was_dirty = source.ingest.dirty;
+        source.hands += 1;
         let result = source.ingest.take(slice, decoder, &mut source.writer, cache, now);
+        source.hands -= 1;
         if source.ingest.dirty && !was_dirty {
             agenda.moved(serial);
         }
@@ -117,7 +121,11 @@ impl Core {
             due.extend(others.map(|(serial, _)| *serial));
         }
         for serial in due.drain(..) {
+            // One that has moved may have gone since.
+            let Some(source) = self.sources.get_mut(&serial) else { continue };
+            source.hands += 1;
             self.tend(serial);
+            self.let_be(serial);
         }
         if is_sweep {
             due.extend(self.sources.keys());
@@ -142,7 +150,6 @@ impl Core {
         let now = self.now;
         let fair = self.fair_share_bytes();
         let ttl = self.shared.config.buffer_ttl;
-        // One that has moved may have gone since.
         let Some(source) = self.sources.get_mut(&serial) else { return };
         if source.ended {
             source.ingest.dirty = false;
