@@ -254,7 +254,7 @@ impl Core {
     /// Nobody reads the body of this stream any more.
     fn go_on(&mut self, serial: u64) {
         let Some(source) = self.sources.get_mut(&serial) else { return };
-        self.agenda.note(source.next_deadline());
+        self.agenda.note(source.next_deadline(&self.shared.config.policy));
         if source.ingest.dirty {
             self.agenda.moved(serial);
         }

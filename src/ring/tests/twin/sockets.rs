@@ -6,7 +6,6 @@
 use super::SLAB;
 use super::check_bytes;
 use super::fixture;
-use super::packets_at;
 use crate::base::prng::Prng;
 use crate::ring::Reader;
 use rustix::io::Errno;
@@ -127,16 +126,7 @@ fn threads_send_right_bytes_while_the_window_runs_away() {
         let mut rounds = 0;
         while rounds < 400 || sent.iter().any(|sent| sent.load(Ordering::Relaxed) < SLAB) {
             rounds += 1;
-            let bytes = packets_at(f.writer.written(), 1 + prng.below(900) as usize);
-            let mut rest = bytes.as_slice();
-            // A sender that gets no time within its turn keeps all that is above its pin.
-            while let Err(full) = f.writer.append(rest, &mut f.cache) {
-                rest = &rest[full.appended_bytes..];
-                f.writer.commit(0, 0);
-                f.writer.tend(&mut f.cache);
-                std::thread::yield_now();
-            }
-            f.writer.commit(0, 0);
+            f.commit_in_time(1 + prng.below(900) as usize);
             f.writer.tend(&mut f.cache);
             if prng.chance(20) {
                 f.writer.close_twin();
