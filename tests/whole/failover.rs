@@ -80,6 +80,7 @@ fn an_engine_killed_while_another_has_the_broadcast_costs_nobody_a_packet() {
     dying.control().kill();
     // Four seconds of stream: they take as long, and the silence besides.
     let took = all_go_on(&mut players, 4 * SECOND);
+    println!("an engine was killed: four seconds of stream took {took:?}");
     assert!(took < Duration::from_secs(4) + QUIET_MAX * SLACK, "{took:?}");
     for player in &players {
         let report = player.report();

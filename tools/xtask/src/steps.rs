@@ -171,25 +171,18 @@ fn miri(runner: &mut Runner) -> Result<(), String> {
     runner.tests("miri on the ring", &mut command)
 }
 
-/// Data races between threads: of the ring alone, and of the server with two shards in one process.
+/// Data races between threads, of the server with two shards in one process.
 /// The standard library is built with it, so that what it synchronizes is seen.
 fn thread_sanitizer(runner: &mut Runner) -> Result<(), String> {
     let Some(host) = host_with_sources() else {
         runner.not_run("ThreadSanitizer (rustup +nightly component add rust-src)");
         return Ok(());
     };
-    let parts: [(&str, &[&str]); 2] = [
-        ("ThreadSanitizer on the ring", &["--lib", "ring::tests::threads"]),
-        ("ThreadSanitizer on two shards", &["--test", "shards"]),
-    ];
-    for (name, tests) in parts {
-        let mut command = cargo_nightly();
-        command.args(["test", "-q", "-Zbuild-std", "--target", &host]).args(tests);
-        command.env("RUSTFLAGS", "-Zsanitizer=thread");
-        command.env("CARGO_TARGET_DIR", root().join("target/tsan"));
-        runner.tests(name, &mut command)?;
-    }
-    Ok(())
+    let mut command = cargo_nightly();
+    command.args(["test", "-q", "-Zbuild-std", "--target", &host, "--test", "shards"]);
+    command.env("RUSTFLAGS", "-Zsanitizer=thread");
+    command.env("CARGO_TARGET_DIR", root().join("target/tsan"));
+    runner.tests("ThreadSanitizer on two shards", &mut command)
 }
 
 /// The nightly compiler's own target, when the standard library's sources are there.
