@@ -312,6 +312,7 @@ impl Core {
                     self.feed(serial, Input::Kick { reason });
                 }
             }
+            Order::Primed { serial, bytes } => self.on_primed(serial, &bytes),
             Order::Lease { infohash, view } => {
                 if let Some(serial) = self.source_keys.get(&Target::Infohash(infohash))
                     && let Some(source) = self.sources.get_mut(serial)

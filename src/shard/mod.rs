@@ -27,6 +27,7 @@ mod message;
 mod mirror;
 mod orders;
 mod pool_desk;
+mod priming;
 mod seats;
 mod source;
 mod stats;

@@ -15,6 +15,7 @@ use crate::base::sizes::STREAM_MEMORY_BYTES_MIN;
 use crate::base::time::Instant;
 use crate::base::time::Wall;
 use crate::engine::pool;
+use crate::mirror::snapshots::Shelved;
 use crate::ring::Writer;
 use crate::shard::channel::Channel;
 use crate::shard::channel::ChannelId;
@@ -60,6 +61,10 @@ pub(crate) struct Source {
     pub(crate) lent: BTreeMap<EngineId, u64>,
     /// What each session is stopped with, as the journal knows it.
     pub(crate) stop_paths: BTreeMap<Generation, String>,
+    /// What Redis has of the stream is still welcome.
+    pub(crate) prime_until: Instant,
+    /// The mirror has its ring.
+    pub(crate) shelved: Option<Shelved>,
     /// Shards that hold a handle.
     pub(crate) subscribers: u64,
     /// Viewers for whom the kernel copies, by shard.
@@ -123,8 +128,9 @@ impl Core {
         }
         let id = self.next_channel();
         let cap_max = arena.slabs_total() as u64 * arena.slab_bytes() as u64;
-        let mut writer =
-            Writer::open(arena, promise, self.mail.shards(), cap_max, id.serial as u32);
+        // The mirror reads, too.
+        let readers = self.mail.shards() + usize::from(self.shared.shelf.is_some());
+        let mut writer = Writer::open(arena, promise, readers, cap_max, id.serial as u32);
         writer.set_cap(self.fair_share_bytes());
         let infohash = provisional(&subscribe.key);
         let channel = Arc::new(Channel::new(id, writer.ring().clone(), infohash));
@@ -147,6 +153,8 @@ impl Core {
             engine_names: BTreeMap::new(),
             lent: BTreeMap::new(),
             stop_paths: BTreeMap::new(),
+            prime_until: Instant::ZERO,
+            shelved: None,
             subscribers: 0,
             copied: BTreeMap::new(),
             twin_until: Instant::ZERO,
@@ -161,6 +169,7 @@ impl Core {
         self.agenda.note(source.next_deadline());
         self.sources.insert(id.serial, source);
         self.source_keys.insert(subscribe.key.clone(), id.serial);
+        self.wish_to_prime(id.serial);
         Ok(id.serial)
     }
 
@@ -238,6 +247,7 @@ impl Core {
             }
             Output::Play { generation, engine, path } => {
                 self.sources.get_mut(&serial).expect("fed").ingest.begin(generation);
+                self.shelve(serial);
                 self.order(serial, engine, |shard, address| {
                     engine_io::play(shard, serial, generation, engine, address, path)
                 });
@@ -300,8 +310,15 @@ impl Core {
             Output::WaitAnswer(answer) => {
                 source.channel.update(|facts| facts.wait_answer = Some(answer));
             }
-            Output::Refuse(answer) => self
-                .tell_shards(channel, subscribers, || Watching::Refuse { answer: answer.clone() }),
+            Output::Refuse(answer) => {
+                let is_primed = source.ingest.is_primed();
+                self.tell_shards(channel, subscribers, || Watching::Refuse {
+                    answer: answer.clone(),
+                });
+                if is_primed {
+                    self.tell_shards(channel, subscribers, || Watching::PrimedOver);
+                }
+            }
             Output::CloseViewers(reason) => {
                 let reason = close_reason(reason);
                 source.channel.update(|facts| facts.close_reason = Some(reason));
@@ -309,6 +326,9 @@ impl Core {
                 self.tell_shards(channel, subscribers, || Watching::CloseViewers { reason });
             }
             Output::MoveViewers { infohash } => {
+                if source.ingest.is_primed() {
+                    self.tell_shards(channel, subscribers, || Watching::PrimedOver);
+                }
                 self.tell_shards(channel, subscribers, || Watching::MoveViewers { infohash });
             }
             Output::MayClose { close_generation, shards } => {
@@ -455,6 +475,7 @@ impl Core {
 
     /// Nobody finds this stream any more; those who came while it was ending start the next one.
     fn let_go(&mut self, serial: u64) {
+        self.unshelve(serial);
         self.mirror_over(serial);
         let source = self.sources.get_mut(&serial).expect("fed");
         let keys = std::mem::take(&mut source.keys);

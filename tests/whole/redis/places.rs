@@ -39,6 +39,8 @@ fn told_as_ever(n: u32, url: &str, view: &mut View) {
     let second = Watch::of(Player::open(server.address, &path_of(&infohash)));
     await_clients(view, &infohash, &[&watch.id, &second.id]);
     eventually("an owner", || view.owner(&infohash));
+    let index = view.key(&infohash, "buffer:index");
+    eventually("a snapshot", || view.text(&index));
     let order = json!({"event": "client_stop", "client_id": second.id}).to_string();
     let channel = view.channel(&infohash);
     view.call(&["PUBLISH", &channel, &order]);
