@@ -20,6 +20,7 @@ mod home;
 mod ingest;
 mod join;
 mod journaling;
+mod leasing;
 mod live;
 mod lost;
 pub mod mailbox;

@@ -14,8 +14,8 @@ use crate::ts::Packets;
 use crate::viewer::CloseReason;
 use std::time::Duration;
 
-/// What Redis has not said by then is of no use any more.
-const PRIME_MAX: Duration = Duration::from_millis(500);
+/// What Redis has not said by then has become too old. Nobody waits for it.
+const PRIME_MAX: Duration = Duration::from_secs(5);
 
 impl Core {
     /// The stream is about to play, so it is known by its infohash.

@@ -25,6 +25,7 @@ use crate::shard::engine_io;
 use crate::shard::engine_io::Address;
 use crate::shard::home::no_capacity;
 use crate::shard::ingest::Ingest;
+use crate::shard::leasing::Wish;
 use crate::shard::message::Claim;
 use crate::shard::message::Message;
 use crate::shard::message::Subscribe;
@@ -63,6 +64,8 @@ pub(crate) struct Source {
     pub(crate) stop_paths: BTreeMap<Generation, String>,
     /// What Redis has of the stream is still welcome.
     pub(crate) prime_until: Instant,
+    /// A question for an engine that waits for a word of Redis.
+    pub(crate) held_wish: Option<(Wish, Instant)>,
     /// The mirror has its ring.
     pub(crate) shelved: Option<Shelved>,
     /// Shards that hold a handle.
@@ -92,7 +95,8 @@ impl Source {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let session = if self.ended { None } else { self.session.poll_timeout() };
         let tend = (self.writer.held_bytes() > 0 || self.ended).then_some(self.tend_at);
-        [session, tend].into_iter().flatten().min()
+        let wish = self.held_wish.as_ref().map(|(_, until)| *until);
+        [session, tend, wish].into_iter().flatten().min()
     }
 }
 
@@ -154,6 +158,7 @@ impl Core {
             lent: BTreeMap::new(),
             stop_paths: BTreeMap::new(),
             prime_until: Instant::ZERO,
+            held_wish: None,
             shelved: None,
             subscribers: 0,
             copied: BTreeMap::new(),
@@ -218,6 +223,7 @@ impl Core {
 
     pub(crate) fn session_timer(&mut self, serial: u64) {
         let now = self.now;
+        self.select_held(serial);
         let Some(source) = self.sources.get_mut(&serial) else { return };
         if !source.ended && source.session.poll_timeout().is_some_and(|at| at <= now) {
             source.session.handle_timeout(now);
@@ -228,7 +234,7 @@ impl Core {
     fn carry_out(&mut self, serial: u64, output: Output) {
         match output {
             Output::Select { generation, exclude, prefer } => {
-                self.select(serial, generation, exclude, prefer);
+                self.select(serial, Wish { generation, exclude, prefer });
             }
             Output::Release { reservation } => self.release(serial, reservation),
             Output::Open { generation, engine, target, pid } => {
@@ -402,14 +408,10 @@ impl Core {
         }
     }
 
-    fn select(
-        &mut self,
-        serial: u64,
-        generation: Generation,
-        exclude: Vec<EngineId>,
-        prefer: Option<EngineId>,
-    ) {
+    pub(crate) fn select_now(&mut self, serial: u64, wish: Wish) {
+        let Wish { generation, exclude, prefer } = wish;
         let token = self.next_token();
+        let order = self.engine_order(serial);
         let select = pool::Select {
             token,
             owner: self.me,
@@ -418,6 +420,7 @@ impl Core {
             exclude,
             prefer,
             prefer_not: None,
+            order,
             only: None,
         };
         self.wanted.insert(token, Wanted::Session { serial, generation });

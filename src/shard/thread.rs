@@ -73,6 +73,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Connections at once, whatever they are for: what the limit of open files has room for.
     pub sockets_max: usize,
+    /// Other nodes may reach this one: streams are shared with them.
+    pub has_nodes: bool,
     /// `PROXY_HEARTBEAT_INTERVAL`: how often Redis hears of each viewer.
     pub heartbeat: Duration,
 }

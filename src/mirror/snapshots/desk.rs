@@ -18,6 +18,7 @@ use crate::mirror::book::Book;
 use crate::mirror::book::Order;
 use crate::mirror::keys::Keys;
 use crate::mirror::lease::Standing;
+use crate::mirror::link;
 use crate::mirror::link::Pipe;
 use crate::mirror::settings::Settings;
 use std::sync::Arc;
@@ -180,24 +181,36 @@ impl Job {
             Self::Prime { wish, ttl, chunk_bytes } => {
                 let left = wish.until.since(time::now());
                 let read = read(pipe, &keys, &wish.infohash, ttl, chunk_bytes);
-                let bytes = tokio::time::timeout(left, read).await.ok().flatten();
+                let bytes = match tokio::time::timeout(left, read).await {
+                    Ok(Ok(bytes)) => Some(bytes),
+                    Ok(Err(why)) => {
+                        tracing::debug!("stream {} is not primed: {why}", wish.infohash);
+                        None
+                    }
+                    Err(_) => {
+                        tracing::debug!("stream {} is not primed: no answer", wish.infohash);
+                        None
+                    }
+                };
                 Done::Primed(wish, bytes)
             }
         }
     }
 }
 
-/// The newest seconds of a stream, if they are valid.
+/// The newest seconds of a stream, if they are valid; else why they are not.
 async fn read(
     mut pipe: Pipe,
     keys: &Keys,
     infohash: &Infohash,
     ttl: Duration,
     chunk_bytes: u64,
-) -> Option<Vec<u8>> {
-    let about = pipe.run(&store::about(keys, infohash)).await.ok()?;
-    let range = store::plan(&about, ttl, chunk_bytes)?;
+) -> Result<Vec<u8>, String> {
+    let about = pipe.run(&store::about(keys, infohash)).await.map_err(link::said)?;
+    let Some(range) = store::plan(&about, ttl, chunk_bytes) else {
+        return Err("no chunks, or old ones".to_owned());
+    };
     let count = range.clone().count();
-    let chunks = pipe.ask(&store::chunks(keys, infohash, range)).await.ok()?;
-    store::whole(&chunks, count)
+    let chunks = pipe.ask(&store::chunks(keys, infohash, range)).await.map_err(link::said)?;
+    store::whole(&chunks, count).ok_or_else(|| "a chunk is missing".to_owned())
 }

@@ -2,12 +2,13 @@
 //!
 //! A chunk is copied out within one turn of the reader, and the pin is gone before anything is
 //! waited for. Chunks follow each other without a gap; when the ring has overtaken the cursor, or
-//! at the beginning, a new series starts at the newest random access point.
+//! at the beginning, a new series starts at a random access point.
 
 use crate::base::sizes::PACKET_BYTES;
 use crate::base::time::Instant;
 use crate::ring::Reader;
 use crate::ring::Ring;
+use crate::ring::Turn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ impl Taking {
         let cursor = match self.cursor.filter(|cursor| *cursor >= turn.tail()) {
             Some(cursor) => cursor,
             None => {
-                let begin = turn.newest_access()?.offset;
+                let begin = begin(&turn)?;
                 (self.cursor, self.is_new_series, self.cut_at) = (Some(begin), true, now);
                 begin
             }
@@ -64,6 +65,14 @@ impl Taking {
         debug_assert!(bytes.len().is_multiple_of(PACKET_BYTES));
         Some(Cut { bytes, is_new_series: std::mem::take(&mut self.is_new_series) })
     }
+}
+
+/// One access point before the newest: what is read back is only known by its tables, and these come
+/// between two of them. At the beginning of a stream they come before the first.
+fn begin(turn: &Turn<'_>) -> Option<u64> {
+    let newest = turn.newest_access()?.offset;
+    let before = newest.checked_sub(1).and_then(|at| turn.access_at_or_before(at));
+    Some(before.map_or(turn.tail(), |access| access.offset))
 }
 
 /// At most `chunk_bytes` and at most two seconds, in whole packets and at least one.

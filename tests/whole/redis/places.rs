@@ -168,7 +168,7 @@ fn sentinel_fails_over() {
 fn valkey() {
     let found = Command::new("valkey-server").arg("--version").output().is_ok();
     if !found {
-        println!("NOT RUN: valkey (apt-get install valkey-server, where Debian has it)");
+        rig::say("NOT RUN: valkey (apt-get install valkey-server, where Debian has it)");
         return;
     }
     let redis = Redis::of("valkey-server", &[]);
