@@ -42,6 +42,8 @@ use std::time::Duration;
 
 /// A fifth of the shortest useful chunk.
 const ROUND_EVERY: Duration = Duration::from_millis(100);
+/// A number beyond is nobody's: what Lua and JavaScript count to.
+const SEQUENCE_MAX: u64 = 1 << 53;
 const CHOOSE_EVERY: Duration = Duration::from_secs(1);
 /// Chunks that were copied out and are not written yet: half of what the table has room for.
 pub(super) const PENDING_BYTES_MAX: usize = 8 << 20;
@@ -179,7 +181,10 @@ impl Snapshots {
             return;
         }
         stream.next = match answer {
-            Some(index) => Next::Known(index.map_or(1, |index| index.saturating_add(1))),
+            Some(index) => {
+                let index = index.filter(|index| *index < SEQUENCE_MAX).unwrap_or(0);
+                Next::Known(index + 1)
+            }
             None => Next::Unknown,
         };
     }
