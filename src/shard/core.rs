@@ -57,6 +57,15 @@ const LAST_ACKS_MAX: Duration = Duration::from_secs(1);
 /// Between two turns without rest there are only the tasks that woke.
 const SLEPT_MIN: Duration = Duration::from_millis(1);
 
+/// A turn looks at every audience that there is, some 50 ns of them each. So with many of them turns
+/// keep their distance: what happens in between is done together, and looking stays some percent of
+/// a core whatever the number. It delays a byte by this at most.
+const TURN_APART_PER_AUDIENCE: Duration = Duration::from_micros(4);
+const TURN_APART_MAX: Duration = Duration::from_millis(4);
+
+/// Fewer audiences need no distance.
+const AUDIENCES_APART_MIN: usize = 128;
+
 /// A shard that has nothing left looks this often whether the others have.
 const QUIET_TURN_MAX: Duration = Duration::from_millis(10);
 
@@ -289,7 +298,7 @@ impl Core {
         self.now = began;
         // A shard that did not sleep has not looked since its last turn began: what it finds now may
         // have waited all that time.
-        let slept = began.since(self.turned.1) >= SLEPT_MIN;
+        let slept = began.since(self.turned.1) >= SLEPT_MIN + self.apart();
         self.news_since = if slept { began } else { self.turned.0 };
         self.collect();
         self.receive();
@@ -313,6 +322,18 @@ impl Core {
         }
         let idle_max = if self.draining { QUIET_TURN_MAX } else { IDLE_TURN_MAX };
         self.next_deadline().min(ended + idle_max)
+    }
+
+    fn apart(&self) -> Duration {
+        match self.audiences.len() {
+            ..AUDIENCES_APART_MIN => Duration::ZERO,
+            many => (TURN_APART_PER_AUDIENCE * many as u32).min(TURN_APART_MAX),
+        }
+    }
+
+    /// The next turn begins then at the earliest.
+    pub(crate) fn rests_until(&self) -> Instant {
+        self.turned.1 + self.apart()
     }
 
     /// Takes what the egress has to say, so that its wake-up is silent again; the events are

@@ -37,6 +37,7 @@ use crate::stream::Input;
 use crate::stream::Output;
 use crate::stream::Session;
 use crate::stream::Setup;
+use crate::viewer::Policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,11 +93,12 @@ impl Source {
         !self.keys.is_empty()
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self, policy: &Policy) -> Option<Instant> {
         let session = if self.ended { None } else { self.session.poll_timeout() };
         let tend = (self.writer.held_bytes() > 0 || self.ended).then_some(self.tend_at);
+        let read = self.ingest.read_deadline(policy);
         let wish = self.held_wish.as_ref().map(|(_, until)| *until);
-        [session, tend, wish].into_iter().flatten().min()
+        [session, tend, read, wish].into_iter().flatten().min()
     }
 }
 
@@ -171,7 +173,7 @@ impl Core {
             started_wall: Wall::now(),
             tend_at: self.now + TEND_EVERY,
         };
-        self.agenda.note(source.next_deadline());
+        self.agenda.note(source.next_deadline(&self.shared.config.policy));
         self.sources.insert(id.serial, source);
         self.source_keys.insert(subscribe.key.clone(), id.serial);
         self.wish_to_prime(id.serial);
@@ -214,7 +216,7 @@ impl Core {
     fn drain_session(&mut self, serial: u64) {
         while let Some(source) = self.sources.get_mut(&serial) {
             let Some(output) = source.session.poll_output() else {
-                self.agenda.note(source.next_deadline());
+                self.agenda.note(source.next_deadline(&self.shared.config.policy));
                 return;
             };
             self.carry_out(serial, output);

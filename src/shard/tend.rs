@@ -121,9 +121,21 @@ impl Core {
         }
         if is_sweep {
             due.extend(self.sources.keys());
-            due.drain(..).for_each(|serial| self.session_timer(serial));
+            for serial in due.drain(..) {
+                self.read_timer(serial);
+                self.session_timer(serial);
+            }
         }
         self.due_sources = due;
+    }
+
+    /// Bytes that wait in the engine's socket for others are not to wait any longer.
+    fn read_timer(&mut self, serial: u64) {
+        let (now, policy) = (self.now, &self.shared.config.policy);
+        let Some(source) = self.sources.get_mut(&serial) else { return };
+        if source.ingest.read_deadline(policy).is_some_and(|at| at <= now) {
+            source.ingest.read_now(now);
+        }
     }
 
     fn tend(&mut self, serial: u64) {
@@ -151,6 +163,7 @@ impl Core {
         let joined = source.ingest.joined.take();
         let generation = source.ingest.generation();
         if moved {
+            source.channel.set_waited_since(source.ingest.waited_since());
             source.writer.commit(media_us, bitrate.unwrap_or(0));
             self.mail.wake(source.subscribers);
         }
@@ -162,6 +175,7 @@ impl Core {
             source.writer.set_cap(wish.clamp(least, fair));
             let gap = source.ingest.read_gap();
             source.channel.set_read_gap(gap);
+            source.ingest.tune(bitrate.unwrap_or(0), &self.shared.config.policy, now);
         }
         source.tend_twin(bitrate.unwrap_or(0), self.shared.config.send, now);
         let tended = source.writer.tend(&mut self.cache);

@@ -2,7 +2,7 @@
 //! whoever has a deadline.
 //!
 //! Between two ticks a moved head costs nothing per viewer. A tick releases what is there: nobody
-//! holds a released byte back again, so that a viewer whose send ends at a slab's end goes on at
+//! holds a released byte back again, so that a viewer whose send ended early goes on at
 //! once while one that has everything waits for the next tick. The bounds kept here are one-sided:
 //! the lowest cursor may be too low and the sweep too early, never the other way.
 //!
@@ -59,15 +59,16 @@ impl Fanout {
         }
     }
 
-    /// The head of this turn, before anything is planned. What is new had not come at `since`.
-    pub fn note_head(&mut self, head: u64, since: Instant, now: Instant) {
+    /// The head of this turn, before anything is planned. What is new was not in the ring at
+    /// `since`, and may have waited elsewhere since `waited_since`.
+    pub fn note_head(&mut self, head: u64, since: Instant, waited_since: Instant, now: Instant) {
         assert!(head >= self.head, "a head goes forward");
         if head == self.head {
             return;
         }
         let came = self.arrivals.note(since, now);
         if self.head == self.released {
-            self.oldest_unsent_at = came;
+            self.oldest_unsent_at = came.min(waited_since);
         }
         self.head = head;
     }
