@@ -18,7 +18,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-const BITRATE_BPS: u64 = 100_000;
+/// About the least of which the emulator makes a stream.
+const BITRATE_BPS: u64 = 250_000;
 /// Of a hundred viewers one leaves and comes again each second.
 const LEAVE_PER_CENT: u64 = 1;
 /// Within the time that a crowd takes to come: what is in Redis stands when it is measured.
@@ -37,7 +38,7 @@ fn engine() -> Emulator {
     let config = Config::default()
         .knob(Knob::AnyInfohash, true)
         .knob(Knob::AnyBitrateBps, BITRATE_BPS)
-        .knob(Knob::BurstBytes, 50_000)
+        .knob(Knob::BurstBytes, 125_000)
         .knob(Knob::PieceBytes, 4_096);
     rig::engine(config)
 }
