@@ -92,8 +92,17 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     let journal = journaling.notes();
     let (outboxes, prepared) = mirror::prepare(settings, boot_seed)?;
     let status = prepared.as_ref().map(Prepared::status);
-    let launch =
-        Launch { config, arena, listeners, spread, boot_seed, journal, outboxes, mirror: status };
+    let launch = Launch {
+        config,
+        arena,
+        listeners,
+        spread,
+        boot_seed,
+        journal,
+        shelf: prepared.as_ref().and_then(Prepared::shelf),
+        outboxes,
+        mirror: status,
+    };
     let fleet = Fleet::start(launch).map_err(|error| format!("shard threads: {error}"))?;
     let mirror = prepared.map(|prepared| prepared.start(fleet.orders())).transpose();
     let mirror = mirror.map_err(|error| format!("the Redis mirror: {error}"))?;

@@ -25,6 +25,8 @@ use crate::mirror::outbox::Table;
 use crate::mirror::place::Place;
 use crate::mirror::questions;
 use crate::mirror::settings::Settings;
+use crate::mirror::snapshots;
+use crate::mirror::snapshots::desk::Desk;
 use crate::mirror::status::State;
 use crate::mirror::status::Status;
 use crate::mirror::sweep;
@@ -79,6 +81,7 @@ pub(super) enum News {
     /// A pipe broke.
     Broken(String),
     Swept(Result<usize, String>),
+    Snapshot(snapshots::desk::Done),
 }
 
 struct Up {
@@ -101,6 +104,7 @@ pub(super) struct Driver<'a> {
     bell: &'a Arc<Bell>,
     shards: &'a Arc<dyn Shards>,
     book: Book,
+    desk: Desk<'a>,
     keys: Keys,
     up: Option<Up>,
     /// Of the connection: answers of an earlier one say nothing.
@@ -129,6 +133,7 @@ impl<'a> Driver<'a> {
         bell: &'a Arc<Bell>,
         shards: &'a Arc<dyn Shards>,
         started_at: Wall,
+        desk: Desk<'a>,
     ) -> Self {
         let (sender, news) = mpsc::channel(NEWS_MAX);
         let now = time::now();
@@ -140,6 +145,7 @@ impl<'a> Driver<'a> {
             bell,
             shards,
             book: Book::new(me, started_at, shards.count(), Table::default()),
+            desk,
             keys: Keys::new(&settings.prefix, settings.hash_tags.unwrap_or(false)),
             up: None,
             number: 0,
@@ -178,6 +184,7 @@ impl<'a> Driver<'a> {
         self.book.handle_timeout(now);
         self.carry_out(now);
         self.keep_up(now);
+        self.take_snapshots(now);
         self.write(now);
         self.status.set_lag(self.book.lag(now));
         let dropped: u64 = inbounds.iter().map(Inbound::dropped).sum();
@@ -214,6 +221,7 @@ impl<'a> Driver<'a> {
 
     fn next_deadline(&self) -> Instant {
         let book = self.book.poll_timeout().unwrap_or(Instant::NEVER);
+        let book = book.min(self.desk.poll_timeout().unwrap_or(Instant::NEVER));
         let own = if self.up.is_some() {
             self.ping_at.min(self.sweep_at)
         } else if self.connecting {
@@ -313,6 +321,16 @@ impl<'a> Driver<'a> {
         self.spawn(async move { News::Answered(question, questions::ask(asks, &command).await) });
     }
 
+    fn take_snapshots(&mut self, now: Instant) {
+        let jobs = self.desk.round(&mut self.book, now);
+        self.status.set_snapshots(&self.desk);
+        let Some(up) = &self.up else { return };
+        for job in jobs {
+            let (pipe, keys) = (up.writes.clone(), self.keys.clone());
+            self.spawn(async move { News::Snapshot(job.run(pipe, keys).await) });
+        }
+    }
+
     fn write(&mut self, now: Instant) {
         let Some(up) = &self.up else { return };
         let Some(page) = self.book.page(now) else { return };
@@ -354,6 +372,11 @@ impl<'a> Driver<'a> {
                 }
             }
             News::Written(written) => self.on_written(written, now),
+            News::Snapshot(done) => {
+                if let Some((shard, order)) = self.desk.done(done) {
+                    self.shards.order(Some(shard), order);
+                }
+            }
             News::Swept(result) => {
                 self.sweeping = false;
                 match result {
@@ -386,6 +409,9 @@ impl<'a> Driver<'a> {
                 {
                     self.refused_line_at = now + REFUSED_LINE_EVERY;
                     tracing::warn!("Redis refuses what the mirror writes: {error}");
+                }
+                if refused.is_some() {
+                    self.desk.lost_some(&mut self.book);
                 }
                 self.book.handle(book::Input::Written { ok: !later }, now);
             }
@@ -443,6 +469,7 @@ impl<'a> Driver<'a> {
             return;
         }
         self.number += 1;
+        self.desk.lost_some(&mut self.book);
         self.status.set_state(State::Down);
         self.told_down = true;
         tracing::warn!("Redis down: {}: {why}; streams play without it", self.place.name());

@@ -28,6 +28,7 @@ pub mod place;
 mod questions;
 pub mod records;
 pub mod settings;
+pub mod snapshots;
 pub mod status;
 mod sweep;
 mod thread;

@@ -2,6 +2,7 @@
 
 use crate::base::counters::Counter;
 use crate::base::time::Instant;
+use crate::mirror::snapshots::desk::Desk;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -26,6 +27,10 @@ pub struct Status {
     /// Commands that were carried out, and bytes of them.
     commands: Counter,
     bytes: Counter,
+    /// Bytes of chunks that were copied out, those that Redis has of them, streams left out.
+    snapshot_bytes: Counter,
+    snapshot_alive_bytes: Counter,
+    snapshot_left_out: Counter,
 }
 
 impl Status {
@@ -79,6 +84,27 @@ impl Status {
 
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    pub(super) fn set_snapshots(&self, desk: &Desk<'_>) {
+        self.snapshot_bytes.set(desk.cut_bytes());
+        self.snapshot_alive_bytes.set(desk.alive_bytes());
+        self.snapshot_left_out.set(desk.left_out() as u64);
+    }
+
+    /// Bytes of chunks that were copied out.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.snapshot_bytes.get()
+    }
+
+    /// Of these, what Redis has.
+    pub fn snapshot_alive_bytes(&self) -> u64 {
+        self.snapshot_alive_bytes.get()
+    }
+
+    /// Streams that the budget leaves out.
+    pub fn snapshot_left_out(&self) -> u64 {
+        self.snapshot_left_out.get()
     }
 
     pub fn wrote(&self, commands: usize, bytes: usize) {

@@ -13,6 +13,10 @@ use crate::mirror::outbox::Outbox;
 use crate::mirror::outbox::Waker;
 use crate::mirror::place::Place;
 use crate::mirror::settings::Settings;
+use crate::mirror::snapshots;
+use crate::mirror::snapshots::Rings;
+use crate::mirror::snapshots::Shelf;
+use crate::mirror::snapshots::desk::Desk;
 use crate::mirror::status::State;
 use crate::mirror::status::Status;
 use std::io;
@@ -55,6 +59,8 @@ pub struct Prepared {
     inbounds: Vec<Inbound>,
     status: Arc<Status>,
     bell: Arc<Bell>,
+    shelf: Shelf,
+    rings: Rings,
 }
 
 /// The running thread, as the main thread sees it.
@@ -71,12 +77,18 @@ pub fn prepare(settings: Settings, shards: usize) -> Result<(Vec<Outbox>, Prepar
     let (outboxes, inbounds) = (0..shards).map(queue).unzip();
     let status = Arc::new(Status::default());
     status.set_state(State::Connecting);
-    Ok((outboxes, Prepared { settings, place, inbounds, status, bell }))
+    let (shelf, rings) = snapshots::shelf(bell.clone() as Arc<dyn Waker>, status.clone());
+    Ok((outboxes, Prepared { settings, place, inbounds, status, bell, shelf, rings }))
 }
 
 impl Prepared {
     pub fn status(&self) -> Arc<Status> {
         self.status.clone()
+    }
+
+    /// Where shards tell of their rings; none without snapshots.
+    pub fn shelf(&self) -> Option<Shelf> {
+        self.settings.snapshots.then(|| self.shelf.clone())
     }
 
     pub fn start(self, shards: Arc<dyn Shards>) -> io::Result<Mirror> {
@@ -94,9 +106,10 @@ impl Prepared {
         let started_at = Wall::now();
         let mut delay = Duration::ZERO;
         loop {
-            let Self { settings, place, inbounds, status, bell } = &mut self;
+            let Self { settings, place, inbounds, status, bell, rings, .. } = &mut self;
             let life = AssertUnwindSafe(|| {
-                let driver = Driver::new(settings, place, status, bell, shards, started_at);
+                let desk = Desk::new(rings, settings);
+                let driver = Driver::new(settings, place, status, bell, shards, started_at, desk);
                 run(driver, inbounds, delay)
             });
             match std::panic::catch_unwind(life) {

@@ -482,6 +482,7 @@ impl Core {
             Watching::CloseViewers { reason } => self.on_close_viewers(channel, reason),
             Watching::MoveViewers { infohash } => self.on_move_viewers(channel, infohash),
             Watching::EvictBelow { offset } => self.on_evict(channel, offset),
+            Watching::PrimedOver => self.on_primed_over(channel),
             Watching::MayClose { generation } => self.on_may_close(channel, generation),
         }
     }

@@ -74,6 +74,7 @@ impl Core {
                         exclude: exclude.into_iter().collect(),
                         prefer: None,
                         prefer_not: None,
+                        order: None,
                         only: None,
                     };
                     self.ask_pool(crate::engine::pool::Input::Select(select));

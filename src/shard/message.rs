@@ -208,6 +208,8 @@ pub(crate) enum Watching {
     EvictBelow {
         offset: u64,
     },
+    /// Nothing follows what the ring was primed with.
+    PrimedOver,
     MayClose {
         generation: Generation,
     },

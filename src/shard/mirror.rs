@@ -65,6 +65,8 @@ pub(crate) struct Told {
     state_at: Wall,
     error: Option<String>,
     pub(crate) lease: LeaseView,
+    /// When that was said.
+    pub(crate) lease_at: Instant,
 }
 
 impl Told {
@@ -312,11 +314,10 @@ impl Core {
                     self.feed(serial, Input::Kick { reason });
                 }
             }
+            Order::Primed { serial, bytes } => self.on_primed(serial, &bytes),
             Order::Lease { infohash, view } => {
-                if let Some(serial) = self.source_keys.get(&Target::Infohash(infohash))
-                    && let Some(source) = self.sources.get_mut(serial)
-                {
-                    source.told.lease = view;
+                if let Some(serial) = self.source_keys.get(&Target::Infohash(infohash)).copied() {
+                    self.on_lease(serial, view);
                 }
             }
         }

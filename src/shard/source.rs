@@ -15,6 +15,7 @@ use crate::base::sizes::STREAM_MEMORY_BYTES_MIN;
 use crate::base::time::Instant;
 use crate::base::time::Wall;
 use crate::engine::pool;
+use crate::mirror::snapshots::Shelved;
 use crate::ring::Writer;
 use crate::shard::channel::Channel;
 use crate::shard::channel::ChannelId;
@@ -24,6 +25,7 @@ use crate::shard::engine_io;
 use crate::shard::engine_io::Address;
 use crate::shard::home::no_capacity;
 use crate::shard::ingest::Ingest;
+use crate::shard::leasing::Wish;
 use crate::shard::message::Claim;
 use crate::shard::message::Message;
 use crate::shard::message::Subscribe;
@@ -61,6 +63,12 @@ pub(crate) struct Source {
     pub(crate) lent: BTreeMap<EngineId, u64>,
     /// What each session is stopped with, as the journal knows it.
     pub(crate) stop_paths: BTreeMap<Generation, String>,
+    /// What Redis has of the stream is still welcome.
+    pub(crate) prime_until: Instant,
+    /// A question for an engine that waits for a word of Redis.
+    pub(crate) held_wish: Option<(Wish, Instant)>,
+    /// The mirror has its ring.
+    pub(crate) shelved: Option<Shelved>,
     /// Shards that hold a handle.
     pub(crate) subscribers: u64,
     /// Viewers for whom the kernel copies, by shard.
@@ -91,7 +99,8 @@ impl Source {
         let session = if self.ended { None } else { self.session.poll_timeout() };
         let tend = (self.writer.held_bytes() > 0 || self.ended).then_some(self.tend_at);
         let read = self.ingest.read_deadline(policy);
-        [session, tend, read].into_iter().flatten().min()
+        let wish = self.held_wish.as_ref().map(|(_, until)| *until);
+        [session, tend, read, wish].into_iter().flatten().min()
     }
 }
 
@@ -127,8 +136,9 @@ impl Core {
         }
         let id = self.next_channel();
         let cap_max = arena.slabs_total() as u64 * arena.slab_bytes() as u64;
-        let mut writer =
-            Writer::open(arena, promise, self.mail.shards(), cap_max, id.serial as u32);
+        // The mirror reads, too.
+        let readers = self.mail.shards() + usize::from(self.shared.shelf.is_some());
+        let mut writer = Writer::open(arena, promise, readers, cap_max, id.serial as u32);
         writer.set_cap(self.fair_share_bytes());
         let infohash = provisional(&subscribe.key);
         let channel = Arc::new(Channel::new(id, writer.ring().clone(), infohash));
@@ -151,6 +161,9 @@ impl Core {
             engine_names: BTreeMap::new(),
             lent: BTreeMap::new(),
             stop_paths: BTreeMap::new(),
+            prime_until: Instant::ZERO,
+            held_wish: None,
+            shelved: None,
             subscribers: 0,
             copied: BTreeMap::new(),
             twin_until: Instant::ZERO,
@@ -166,6 +179,7 @@ impl Core {
         self.agenda.note(source.next_deadline(&self.shared.config.policy));
         self.sources.insert(id.serial, source);
         self.source_keys.insert(subscribe.key.clone(), id.serial);
+        self.wish_to_prime(id.serial);
         Ok(id.serial)
     }
 
@@ -223,6 +237,7 @@ impl Core {
 
     pub(crate) fn session_timer(&mut self, serial: u64) {
         let now = self.now;
+        self.select_held(serial);
         let Some(source) = self.sources.get_mut(&serial) else { return };
         source.hands += 1;
         if !source.ended && source.session.poll_timeout().is_some_and(|at| at <= now) {
@@ -235,7 +250,7 @@ impl Core {
     fn carry_out(&mut self, serial: u64, output: Output) {
         match output {
             Output::Select { generation, exclude, prefer } => {
-                self.select(serial, generation, exclude, prefer);
+                self.select(serial, Wish { generation, exclude, prefer });
             }
             Output::Release { reservation } => self.release(serial, reservation),
             Output::Open { generation, engine, target, pid } => {
@@ -254,6 +269,7 @@ impl Core {
             }
             Output::Play { generation, engine, path } => {
                 self.sources.get_mut(&serial).expect("fed").ingest.begin(generation);
+                self.shelve(serial);
                 self.order(serial, engine, |shard, address| {
                     engine_io::play(shard, serial, generation, engine, address, path)
                 });
@@ -316,8 +332,15 @@ impl Core {
             Output::WaitAnswer(answer) => {
                 source.channel.update(|facts| facts.wait_answer = Some(answer));
             }
-            Output::Refuse(answer) => self
-                .tell_shards(channel, subscribers, || Watching::Refuse { answer: answer.clone() }),
+            Output::Refuse(answer) => {
+                let is_primed = source.ingest.is_primed();
+                self.tell_shards(channel, subscribers, || Watching::Refuse {
+                    answer: answer.clone(),
+                });
+                if is_primed {
+                    self.tell_shards(channel, subscribers, || Watching::PrimedOver);
+                }
+            }
             Output::CloseViewers(reason) => {
                 let reason = close_reason(reason);
                 source.channel.update(|facts| facts.close_reason = Some(reason));
@@ -325,6 +348,9 @@ impl Core {
                 self.tell_shards(channel, subscribers, || Watching::CloseViewers { reason });
             }
             Output::MoveViewers { infohash } => {
+                if source.ingest.is_primed() {
+                    self.tell_shards(channel, subscribers, || Watching::PrimedOver);
+                }
                 self.tell_shards(channel, subscribers, || Watching::MoveViewers { infohash });
             }
             Output::MayClose { close_generation, shards } => {
@@ -398,14 +424,10 @@ impl Core {
         }
     }
 
-    fn select(
-        &mut self,
-        serial: u64,
-        generation: Generation,
-        exclude: Vec<EngineId>,
-        prefer: Option<EngineId>,
-    ) {
+    pub(crate) fn select_now(&mut self, serial: u64, wish: Wish) {
+        let Wish { generation, exclude, prefer } = wish;
         let token = self.next_token();
+        let order = self.engine_order(serial);
         let select = pool::Select {
             token,
             owner: self.me,
@@ -414,6 +436,7 @@ impl Core {
             exclude,
             prefer,
             prefer_not: None,
+            order,
             only: None,
         };
         self.wanted.insert(token, Wanted::Session { serial, generation });
@@ -471,6 +494,7 @@ impl Core {
 
     /// Nobody finds this stream any more; those who came while it was ending start the next one.
     fn let_go(&mut self, serial: u64) {
+        self.unshelve(serial);
         self.mirror_over(serial);
         let source = self.sources.get_mut(&serial).expect("fed");
         let keys = std::mem::take(&mut source.keys);

@@ -98,6 +98,7 @@ impl Core {
             paused_us: stats.paused_us,
             skips: stats.skips + skips,
             sync_losses,
+            primed: stats.primed,
             closed: closed.map(|why| (why.name(), stats.closed[why.index()])).collect(),
             starts: BTreeMap::from([("ok", stats.starts_ok), ("failed", stats.starts_failed)]),
             failovers: stats.failovers.clone(),

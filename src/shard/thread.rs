@@ -9,6 +9,7 @@ use crate::mirror::Order;
 use crate::mirror::Outbox;
 use crate::mirror::Shards;
 use crate::mirror::Status;
+use crate::mirror::snapshots::Shelf;
 use crate::net::bell::Bell;
 use crate::net::egress::Driver;
 use crate::net::egress::EgressConfig;
@@ -72,6 +73,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Connections at once, whatever they are for: what the limit of open files has room for.
     pub sockets_max: usize,
+    /// Other nodes may reach this one: streams are shared with them.
+    pub has_nodes: bool,
     /// `PROXY_HEARTBEAT_INTERVAL`: how often Redis hears of each viewer.
     pub heartbeat: Duration,
 }
@@ -147,6 +150,8 @@ pub(crate) struct Shared {
     pub(crate) boot_seed: u64,
     pub(crate) started: Instant,
     pub(crate) journal: Option<crate::mirror::journal::Notes>,
+    /// Only with snapshots.
+    pub(crate) shelf: Option<Shelf>,
     chores: mpsc::Sender<Chore>,
     pub(crate) seats: Arc<Seats>,
     /// Cold starts in flight.
@@ -215,6 +220,8 @@ pub struct Launch {
     pub boot_seed: u64,
     /// Where open engine sessions are put down, if anywhere.
     pub journal: Option<crate::mirror::journal::Notes>,
+    /// Where the streams' rings are told to the mirror, if they are.
+    pub shelf: Option<Shelf>,
     /// One for each shard, or none without Redis.
     pub outboxes: Vec<Outbox>,
     pub mirror: Option<Arc<Status>>,
@@ -229,8 +236,8 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn start(launch: Launch) -> io::Result<Self> {
-        let Launch { config, arena, listeners, spread, boot_seed, journal, outboxes, mirror } =
-            launch;
+        let Launch { config, arena, listeners, spread, boot_seed, .. } = launch;
+        let Launch { journal, shelf, outboxes, mirror, .. } = launch;
         let shards = listeners.len();
         let bells = (0..shards).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?;
         let rings: Vec<Arc<dyn mailbox::Ring>> =
@@ -250,6 +257,7 @@ impl Fleet {
             boot_seed,
             started: time::now(),
             journal,
+            shelf,
             chores: sender,
             seats: Arc::new(seats),
             starts: Arc::new(starts),

@@ -297,6 +297,7 @@ impl World {
             match output {
                 Output::Ask(question) => self.ask(question),
                 Output::Order { shard, order } => match order {
+                    Order::Primed { .. } => unreachable!("not the book's to say"),
                     Order::TellAll { generation } => {
                         assert_eq!(shard, None);
                         self.seen.resyncs += 1;

@@ -210,6 +210,7 @@ impl World {
                         exclude: exclude.into_iter().collect(),
                         prefer: None,
                         prefer_not: None,
+                        order: None,
                         only: None,
                     };
                     self.mail(shard, ShardId(0), Mail::Ask(ask, Box::new(select)));

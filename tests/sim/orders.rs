@@ -118,6 +118,7 @@ impl World {
             exclude,
             prefer,
             prefer_not: None,
+            order: None,
             only: None,
         };
         self.mail(host, ShardId(0), Mail::Ask(ask, Box::new(select)));

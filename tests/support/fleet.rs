@@ -72,6 +72,7 @@ impl Server {
             spread: false,
             boot_seed: 1,
             journal: None,
+            shelf: None,
             outboxes: Vec::new(),
             mirror: None,
         };

@@ -205,7 +205,7 @@ fn a_full_disk_costs_one_line() {
     let tried = Command::new("unshare").args(unshared).arg("true").output().unwrap();
     if !tried.status.success() {
         let why = String::from_utf8_lossy(&tried.stderr);
-        eprintln!("NOT RUN: a full disk (unshare: {})", why.trim());
+        rig::say(&format!("NOT RUN: a full disk (unshare: {})", why.trim()));
         return;
     }
     let engine = engine_with(460..476);

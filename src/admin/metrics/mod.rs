@@ -79,6 +79,10 @@ pub struct MetricsSnapshot {
     pub redis_up: bool,
     pub redis_lag_ms: u64,
     pub redis_dropped: u64,
+    pub redis_snapshot_bytes: u64,
+    pub redis_snapshot_alive_bytes: u64,
+    pub redis_snapshot_left_out: u64,
+    pub streams_primed: u64,
     pub journal_missed: u64,
     /// One for each shard, in order.
     pub shard_turns: Vec<HistogramSnapshot>,
@@ -139,6 +143,26 @@ fn general(page: &mut Page, snapshot: &MetricsSnapshot) {
         "redis_dropped_total",
         "Records that the Redis mirror dropped because its outbox was full.",
         one(snapshot.redis_dropped as f64),
+    );
+    page.counter(
+        "redis_snapshot_bytes_total",
+        "Bytes of streams that were copied out for Redis.",
+        one(snapshot.redis_snapshot_bytes as f64),
+    );
+    page.gauge(
+        "redis_snapshot_bytes",
+        "Bytes of snapshots that Redis has of this node.",
+        one(snapshot.redis_snapshot_alive_bytes as f64),
+    );
+    page.gauge(
+        "redis_snapshot_streams_left_out",
+        "Streams without snapshots, because the rate or the memory for them is used up.",
+        one(snapshot.redis_snapshot_left_out as f64),
+    );
+    page.counter(
+        "streams_primed_total",
+        "Streams that began with what Redis had of them.",
+        one(snapshot.streams_primed as f64),
     );
     page.counter(
         "journal_missed_total",

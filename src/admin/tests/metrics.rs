@@ -8,7 +8,7 @@ use crate::admin::metrics::*;
 use crate::base::counters::Histogram;
 
 /// What dashboards are built on.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 31] = [
     "build_info",
     "viewers",
     "streams",
@@ -29,6 +29,10 @@ const NAMES: [&str; 27] = [
     "redis_up",
     "redis_dropped_total",
     "journal_missed_total",
+    "redis_snapshot_bytes_total",
+    "redis_snapshot_bytes",
+    "redis_snapshot_streams_left_out",
+    "streams_primed_total",
     "shard_turn_seconds",
     "send_copied_bytes_total",
     "send_shared_bytes_total",

@@ -71,8 +71,7 @@ pub(super) const REDIS_ROWS: &[Row] = &[
         Kind::Switch,
         "on",
         "Copy the streams' last seconds to Redis",
-    )
-    .pending(),
+    ),
     Row::new(
         Key::ChunkSize,
         Redis,
@@ -80,8 +79,7 @@ pub(super) const REDIS_ROWS: &[Row] = &[
         Kind::Size { min: PACKET_BYTES as u64, max: 64 * MIB, word: None },
         "1048576",
         "Bytes of one snapshot chunk, rounded down to whole packets",
-    )
-    .pending(),
+    ),
     Row::new(
         Key::SnapshotRate,
         Redis,
@@ -89,8 +87,7 @@ pub(super) const REDIS_ROWS: &[Row] = &[
         Kind::Rate { min: 100_000, max: 10_000_000_000 },
         "32MB/s",
         "Snapshot bytes a second of this node; whole streams are left out above it",
-    )
-    .pending(),
+    ),
     Row::new(
         Key::SnapshotMemory,
         Redis,
@@ -98,8 +95,7 @@ pub(super) const REDIS_ROWS: &[Row] = &[
         Kind::Size { min: MIB, max: 1_024 * GIB, word: None },
         "256MiB",
         "Snapshot bytes of this node in Redis at once; whole streams are left out above it",
-    )
-    .pending(),
+    ),
 ];
 
 pub(super) const ROWS: &[Row] = &[

@@ -55,6 +55,9 @@ pub struct Select {
     pub prefer: Option<EngineId>,
     /// Taken only when there is no other.
     pub prefer_not: Option<EngineId>,
+    /// Equal engines in an order that is drawn from this, instead of by when they were chosen last:
+    /// nodes that do not know of each other then begin apart.
+    pub order: Option<u64>,
     pub only: Option<EngineId>,
 }
 

@@ -19,6 +19,7 @@ use super::Select;
 use super::engine::Engine;
 use super::health::EngineState;
 use crate::base::ids::EngineId;
+use crate::base::prng::Prng;
 use crate::base::time::Instant;
 
 /// The setting that limits an engine without a `max=` of its own.
@@ -122,7 +123,7 @@ impl Pool {
                     select.prefer != Some(**id),
                     engine.sessions,
                     Reverse(engine.forwarded),
-                    engine.chosen_at,
+                    select.order.map_or(engine.chosen_at, |order| rank(order, &engine.name)),
                     **id,
                 )
             })
@@ -135,6 +136,11 @@ impl Pool {
         let max = engine.max.or((general != 0).then_some(general));
         max.is_none_or(|max| engine.sessions < max)
     }
+}
+
+/// An engine's place in an order of somebody's own. By name: its number is ours alone.
+fn rank(order: u64, name: &str) -> u64 {
+    name.bytes().fold(order, |hash, byte| Prng::new(hash ^ u64::from(byte)).next_u64())
 }
 
 fn is_usable(engine: &Engine) -> bool {

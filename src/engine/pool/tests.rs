@@ -105,6 +105,7 @@ impl Bench {
             exclude: Vec::new(),
             prefer: None,
             prefer_not: None,
+            order: None,
             only: None,
         };
         change(&mut select);
@@ -176,6 +177,7 @@ fn two_hundred_selects_in_one_turn_never_exceed_a_limit() {
             exclude: Vec::new(),
             prefer: None,
             prefer_not: None,
+            order: None,
             only: None,
         };
         bench.pool.handle(Input::Select(select), T0);
@@ -232,6 +234,28 @@ fn exclusions_and_preferences() {
     assert_eq!(bench.select_with(|s| s.only = Some(b)).unwrap_err(), Denied::OnlyExcluded);
     bench.handle(Input::Drain { engine: a, draining: true });
     assert_eq!(bench.select().unwrap_err(), Denied::NoUsableEngine);
+}
+
+#[test]
+fn nodes_with_orders_of_their_own_begin_apart() {
+    let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b 10.0.0.3,name=c");
+    let first = |bench: &mut Bench, order| {
+        let granted = bench.select_with(|s| s.order = Some(order)).unwrap();
+        let reservation = granted.reservation.unwrap();
+        bench.handle(Input::Release { reservation });
+        granted.engine
+    };
+    let chosen: Vec<EngineId> = (0..60).map(|order| first(&mut bench, order)).collect();
+    let again: Vec<EngineId> = (0..60).map(|order| first(&mut bench, order)).collect();
+    assert_eq!(chosen, again, "whoever was chosen last");
+    for name in ["a", "b", "c"] {
+        let engine = bench.pool.find(name).unwrap();
+        let times = chosen.iter().filter(|chosen| **chosen == engine).count();
+        assert!((8..=32).contains(&times), "{name} {times} times of 60");
+    }
+    // Sessions count first.
+    let busy = bench.select_with(|s| s.order = Some(1)).unwrap();
+    assert_ne!(bench.select_with(|s| s.order = Some(1)).unwrap().engine, busy.engine);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::mirror::lease;
 use crate::mirror::outbox::Batch;
 use crate::mirror::records::Record;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Input {
@@ -72,6 +73,11 @@ pub enum Order {
     Lease {
         infohash: Infohash,
         view: LeaseView,
+    },
+    /// What Redis has of a stream that starts there.
+    Primed {
+        serial: u64,
+        bytes: Arc<Vec<u8>>,
     },
 }
 

@@ -161,6 +161,9 @@ impl Book {
         let gate = |infohash: &Infohash| streams.get(infohash).map_or(Gate::Write, Entry::gate);
         let batch = self.table.take(BATCH_ENTRIES_MAX, BATCH_CHUNK_BYTES_MAX, gate);
         let mut page = Page { batch, ..Page::default() };
+        // An owner may have lost the stream since it copied them.
+        let is_owned = |id: &Infohash| streams.get(id).is_some_and(Entry::is_owner);
+        page.batch.chunks.retain(|chunk| is_owned(&chunk.infohash));
         // The viewer for whom a stream starts is told before the stream is.
         for event in page.batch.events.iter_mut().filter(|event| event.content_id.is_none()) {
             event.content_id = streams.get(&event.infohash).and_then(|entry| entry.content_id);

@@ -123,6 +123,8 @@ pub struct Table {
     events: VecDeque<Event>,
     chunks: VecDeque<Chunk>,
     chunk_bytes: usize,
+    /// The last chunk of a stream that was dropped.
+    lost_chunks: BTreeMap<Infohash, u64>,
     dropped: u64,
     overflown: bool,
 }
@@ -143,6 +145,7 @@ impl Table {
             events: VecDeque::new(),
             chunks: VecDeque::new(),
             chunk_bytes: 0,
+            lost_chunks: BTreeMap::new(),
             dropped: 0,
             overflown: false,
         }
@@ -179,11 +182,40 @@ impl Table {
         }
     }
 
-    fn drop_chunk(&mut self) {
-        if let Some(chunk) = self.chunks.pop_front() {
-            self.chunk_bytes -= chunk.bytes.len();
-            self.dropped += 1;
+    /// Of chunks that wait.
+    pub const fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes
+    }
+
+    /// A stream's chunks are worth nothing any more.
+    pub fn forget_chunks(&mut self, infohash: &Infohash) {
+        self.chunks.retain(|chunk| chunk.infohash != *infohash);
+        self.chunk_bytes = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+    }
+
+    /// Streams with a hole among their chunks since the last time, and the last chunk that is missing.
+    pub fn take_lost_chunks(&mut self) -> BTreeMap<Infohash, u64> {
+        std::mem::take(&mut self.lost_chunks)
+    }
+
+    /// What was on its way is lost: what waits begins anew behind it.
+    pub fn begin_series(&mut self) {
+        let mut begun: BTreeMap<Infohash, u64> = BTreeMap::new();
+        for chunk in &mut self.chunks {
+            let first = *begun.entry(chunk.infohash).or_insert(chunk.sequence);
+            chunk.first = chunk.first.max(first);
         }
+    }
+
+    /// Those behind it begin a new series: what counts has no holes.
+    fn drop_chunk(&mut self) {
+        let Some(lost) = self.chunks.pop_front() else { return };
+        self.chunk_bytes -= lost.bytes.len();
+        self.dropped += 1;
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.infohash == lost.infohash) {
+            chunk.first = chunk.first.max(lost.sequence + 1);
+        }
+        self.lost_chunks.insert(lost.infohash, lost.sequence);
     }
 
     fn put(&mut self, subject: Subject, value: Value, now: Instant) {
@@ -207,7 +239,7 @@ impl Table {
     }
 
     /// Takes the oldest entries whose streams may be written, `entries_max` at most, all events,
-    /// and chunks of `chunk_bytes_max` in sum when there is nothing else left.
+    /// and chunks until they are `chunk_bytes_max`.
     pub fn take(
         &mut self,
         entries_max: usize,

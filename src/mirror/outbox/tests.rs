@@ -10,6 +10,7 @@ use crate::mirror::events::What;
 use crate::mirror::records::Record;
 use crate::mirror::records::ViewerFacts;
 use crate::mirror::records::ViewerStats;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -123,7 +124,13 @@ fn chunks_and_events_are_bounded_and_the_oldest_go() {
     }
     assert_eq!(table.dropped(), 1);
     let first = table.take(0, 1, open);
-    assert_eq!(first.chunks.iter().map(|chunk| chunk.sequence).collect::<Vec<_>>(), [1]);
+    let found = first.chunks.iter().map(|chunk| (chunk.sequence, chunk.first));
+    assert_eq!(found.collect::<Vec<_>>(), [(1, 1)], "what counts has no hole");
+    assert_eq!(table.take_lost_chunks(), BTreeMap::from([(stream(1), 0)]));
+    table.begin_series();
+    let second = table.take(0, 1 << 30, open);
+    let found = second.chunks.iter().map(|chunk| (chunk.sequence, chunk.first));
+    assert_eq!(found.collect::<Vec<_>>(), [(2, 2), (3, 2)], "behind what nobody knows of");
     for _ in 0..=EVENTS_MAX {
         table.put_event(event(1));
     }

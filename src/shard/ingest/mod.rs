@@ -60,6 +60,8 @@ pub(crate) struct Ingest {
     pub(crate) joined: Option<Join>,
     /// Bytes came that wait.
     pub(crate) staged_fresh: bool,
+    /// The ring has what Redis had, and nothing of an engine yet.
+    is_primed: bool,
     /// The play order whose bytes are wanted.
     generation: Option<Generation>,
     closer: Option<Closer>,
@@ -95,6 +97,7 @@ impl Ingest {
             jumps: 0,
             joined: None,
             staged_fresh: false,
+            is_primed: false,
             generation: None,
             closer: None,
             fresh: 0,
@@ -138,9 +141,38 @@ impl Ingest {
         true
     }
 
+    /// What Redis had of the stream is the beginning of its ring. False: there is no room for it.
+    pub(crate) fn prime(
+        &mut self,
+        packets: ts::Packets<'_>,
+        writer: &mut Writer,
+        cache: &mut SlabCache,
+    ) -> bool {
+        if !writer.reserve(packets.bytes().len(), cache) {
+            return false;
+        }
+        let offset = writer.written();
+        writer.append(packets.bytes(), cache).expect("room was reserved for all of it");
+        // The session is not told: its engine has given nothing yet.
+        let mut found = false;
+        scan(&mut self.scanner, &mut self.recent, packets, offset, writer, &mut found);
+        (self.dirty, self.is_primed) = (true, true);
+        // Its body may have begun without a packet.
+        self.splice();
+        true
+    }
+
+    /// The ring has nothing but what Redis had.
+    pub(crate) const fn is_primed(&self) -> bool {
+        self.is_primed
+    }
+
     pub(crate) fn body_begins(&mut self, generation: Generation, written: u64, now: Instant) {
         if !self.is_wanted(generation) {
             return;
+        }
+        if self.is_primed {
+            self.splice();
         }
         self.sync.reset();
         self.clock = None;
@@ -338,6 +370,7 @@ impl Ingest {
             return;
         };
         self.staging = None;
+        self.is_primed = false;
         self.joined = Some(join);
         if join == Join::Jump {
             self.scanner.splice();

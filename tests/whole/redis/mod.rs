@@ -8,6 +8,7 @@ mod load;
 mod nodes;
 mod places;
 mod schema;
+mod snapshots;
 mod uring;
 mod weather;
 

@@ -10,9 +10,11 @@ use crate::rig::Player;
 use crate::rig::Server;
 use crate::rig::Watch;
 use crate::rig::eventually;
+use crate::rig::redis::Delay;
 use crate::rig::redis::Redis;
 use crate::rig::redis::View;
 use ace_emulator::Emulator;
+use ace_emulator::Knob;
 use rustix::process::Signal;
 
 fn pair(redis: &Redis, n: u32) -> ([Emulator; 2], [Server; 2]) {
@@ -105,4 +107,32 @@ fn what_a_killed_process_left_behind_goes() {
     let worker = view.key(&infohash, &format!("worker:{first}"));
     eventually("its count to go", || (!view.exists(&worker)).then_some(()));
     there.leave_unbroken();
+}
+
+/// Where there are other nodes, a cold start waits for a moment for the word whose the stream is.
+#[test]
+fn a_cold_start_among_nodes_opens_when_redis_has_said_whose_it_is() {
+    let redis = Redis::start();
+    let slow = Delay::before(redis.address(), 0);
+    let channels = rig::one_channel(2_104).knob(Knob::AnyInfohash, true);
+    let engine = rig::engine(channels.knob(Knob::AnyBitrateBps, 8 * SECOND));
+    let start = mirrored(&[&engine], &slow.url());
+    let server = start.set("RINGCAST_NODE_URL", "http://10.9.8.7:8878").start().ready();
+    await_state(&server, "up");
+    // An answer takes longer than an open would: without the wait there would be no owner yet.
+    slow.set_ms(75);
+    let infohash = rig::infohash(2_104);
+    let mut view = View::new(redis.client());
+    let asked = Player::ask(server.address, &path_of(&infohash));
+    let opened = |control: &ace_emulator::Control| control.counters().sessions_opened > 0;
+    assert!(engine.control().wait_for(20_000, opened), "it is opened");
+    assert!(view.owner(&infohash).is_some(), "opened before Redis had answered");
+    let mut player = asked.begin();
+    assert!(player.play(SECOND).is_unbroken());
+    player.leave();
+    // Without Redis the next one starts as ever.
+    drop(redis);
+    await_state(&server, "down");
+    let mut other = Player::open(server.address, &path_of(&rig::infohash(2_105)));
+    assert!(other.play(SECOND).is_unbroken());
 }

@@ -39,6 +39,8 @@ fn told_as_ever(n: u32, url: &str, view: &mut View) {
     let second = Watch::of(Player::open(server.address, &path_of(&infohash)));
     await_clients(view, &infohash, &[&watch.id, &second.id]);
     eventually("an owner", || view.owner(&infohash));
+    let index = view.key(&infohash, "buffer:index");
+    eventually("a snapshot", || view.text(&index));
     let order = json!({"event": "client_stop", "client_id": second.id}).to_string();
     let channel = view.channel(&infohash);
     view.call(&["PUBLISH", &channel, &order]);
@@ -166,7 +168,7 @@ fn sentinel_fails_over() {
 fn valkey() {
     let found = Command::new("valkey-server").arg("--version").output().is_ok();
     if !found {
-        println!("NOT RUN: valkey (apt-get install valkey-server, where Debian has it)");
+        rig::say("NOT RUN: valkey (apt-get install valkey-server, where Debian has it)");
         return;
     }
     let redis = Redis::of("valkey-server", &[]);

@@ -139,6 +139,12 @@ pub(crate) fn eventually_within<T>(
     }
 }
 
+/// A line for who reads the run, past the capture of the test runner.
+pub(crate) fn say(line: &str) {
+    use std::io::Write;
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).expect("a standard error");
+}
+
 /// What takes too long for every run is done by `cargo xtask test --deep`.
 pub(crate) fn is_deep() -> bool {
     std::env::var_os("RINGCAST_TEST_DEEP").is_some()
