@@ -65,6 +65,8 @@ pub struct StreamRecord {
     pub started_at: f64,
     pub failovers: u64,
     pub discontinuities: u64,
+    /// The broadcast has stopped moving, or is a recording, while bytes flow.
+    pub frozen: bool,
     pub peers: Option<u64>,
     pub speed_down_kbps: Option<u64>,
     pub lease: LeaseRecord,

@@ -55,6 +55,11 @@ pub enum Change {
         viewer: ViewerId,
         block: Duration,
     },
+    /// Its viewers stay. `engine`: to that one.
+    MoveStream {
+        stream: Infohash,
+        engine: Option<String>,
+    },
     ClearOffline(Infohash),
     /// The body says which.
     AddEngines,
@@ -71,6 +76,7 @@ impl Change {
             Self::AddEngines => true,
             Self::EndStream(_)
             | Self::EndViewer { .. }
+            | Self::MoveStream { .. }
             | Self::ClearOffline(_)
             | Self::DrainEngine { .. }
             | Self::RemoveEngine(_) => false,
@@ -231,6 +237,11 @@ fn log_in(request: &Request<'_>, access: &Access, client: &Client) -> Result<Api
 fn change(pattern: &str, path: &str, query: &str) -> Result<Change, No> {
     match pattern {
         "streams/{}" => stream_id(path, 0).map(Change::EndStream),
+        "streams/{}/move" => {
+            let named = query_value(query, "engine").filter(|name| !name.is_empty());
+            let engine = named.map(|name| engine_id(&name)).transpose()?;
+            Ok(Change::MoveStream { stream: stream_id(path, 1)?, engine })
+        }
         "viewers/{}" => {
             let id = u64::from_str_radix(last(path, 0), 16);
             let viewer = ViewerId(id.map_err(|_| No::not_found("no such viewer"))?);

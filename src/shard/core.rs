@@ -377,6 +377,7 @@ impl Core {
             Message::Denied { token, reason, retry_after } => {
                 self.on_denied(token, &reason, retry_after);
             }
+            Message::Vacate { engine } => self.vacate(engine),
             Message::Resolve { from, token, target, payer } => {
                 self.resolve_for(from, token, target, payer);
             }

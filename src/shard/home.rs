@@ -322,7 +322,9 @@ impl Core {
             self.directory.may_start(&subscribe.key, self.now)
         {
             let answer = offline(&reason, retry_after);
-            self.refuse_start(subscribe, answer);
+            let key = subscribe.key;
+            self.directory.release(&key, self.me);
+            self.mail.send(subscribe.from, Message::Declined { key, answer });
             return;
         }
         if subscribe.start.ticket.is_none() {
@@ -345,6 +347,8 @@ impl Core {
 
     fn refuse_start(&mut self, subscribe: Subscribe, answer: Answer) {
         let key = subscribe.key;
+        // Nobody has found anything out: the next one may.
+        self.directory.probe_dropped(&key);
         self.directory.release(&key, self.me);
         self.mail.send(subscribe.from, Message::Declined { key, answer });
     }

@@ -74,6 +74,11 @@ pub(crate) enum Message {
         retry_after: Duration,
     },
 
+    /// What this shard has on that engine is to go to another one.
+    Vacate {
+        engine: EngineId,
+    },
+
     // To the home of a target, and back.
     Resolve {
         from: ShardId,

@@ -23,10 +23,22 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Order {
     EndStream(Infohash),
-    EndViewer { viewer: ViewerId, block: Duration },
+    EndViewer {
+        viewer: ViewerId,
+        block: Duration,
+    },
+    MoveStream {
+        stream: Infohash,
+        to: Option<EngineId>,
+    },
+    /// Its number, for an order that names it.
+    FindEngine(String),
     ClearOffline(Infohash),
     AddEngines(Vec<Spec>),
-    DrainEngine { engine: String, draining: bool },
+    DrainEngine {
+        engine: String,
+        draining: bool,
+    },
     RemoveEngine(String),
 }
 
@@ -43,6 +55,11 @@ impl Core {
         match order {
             Order::EndStream(id) => self.end_stream(id),
             Order::EndViewer { viewer, block } => self.end_viewer(viewer, block),
+            Order::MoveStream { stream, to } => self.move_stream(stream, to),
+            Order::FindEngine(engine) => match self.find_engine(&engine) {
+                Some(id) => Done::Done(serde_json::json!({ "number": id.0 })),
+                None => Done::NotMine,
+            },
             Order::ClearOffline(id) => self.clear_offline(id),
             Order::AddEngines(specs) => self.add_engines(specs),
             Order::DrainEngine { engine, draining } => self.drain_engine(&engine, draining),
@@ -50,11 +67,25 @@ impl Core {
         }
     }
 
+    /// The stream that is meant, by its number here.
+    fn stream_of(&self, id: Infohash) -> Option<(u64, &Source)> {
+        let is_meant = |source: &&Source| source.is_current() && source.is_known_as(id);
+        let found = self.sources.iter().find(|(_, source)| is_meant(source));
+        found.map(|(serial, source)| (*serial, source))
+    }
+
+    /// Begun when this returns: the viewers stay where they are until the other engine can follow.
+    fn move_stream(&mut self, id: Infohash, to: Option<EngineId>) -> Done {
+        let Some((serial, source)) = self.stream_of(id) else { return Done::NotMine };
+        let from = source.session.engine_name().map(str::to_owned);
+        let id = source.session.infohash().to_string();
+        self.feed(serial, stream::Input::Move { to, insists: false });
+        Done::Done(serde_json::json!({ "id": id, "from": from }))
+    }
+
     fn end_stream(&mut self, id: Infohash) -> Done {
-        let meant = |source: &&Source| source.is_current() && source.is_known_as(id);
-        let found = self.sources.iter().find(|(_, source)| meant(source));
-        let Some((serial, source)) = found else { return Done::NotMine };
-        let (serial, infohash) = (*serial, source.session.infohash().to_string());
+        let Some((serial, source)) = self.stream_of(id) else { return Done::NotMine };
+        let infohash = source.session.infohash().to_string();
         let viewers = source.session.viewers();
         self.feed(serial, stream::Input::Kick { reason: stream::CloseReason::Kicked });
         Done::Done(serde_json::json!({ "id": infohash, "viewers": viewers }))

@@ -15,6 +15,7 @@ use crate::base::sizes::STREAM_MEMORY_BYTES_MIN;
 use crate::base::time::Instant;
 use crate::base::time::Wall;
 use crate::engine::pool;
+use crate::net::Closer;
 use crate::ring::Writer;
 use crate::shard::channel::Channel;
 use crate::shard::channel::ChannelId;
@@ -23,6 +24,7 @@ use crate::shard::core::Wanted;
 use crate::shard::engine_io;
 use crate::shard::engine_io::Address;
 use crate::shard::home::no_capacity;
+use crate::shard::ingest::Aside;
 use crate::shard::ingest::Ingest;
 use crate::shard::message::Claim;
 use crate::shard::message::Message;
@@ -35,6 +37,7 @@ use crate::stream::Input;
 use crate::stream::Output;
 use crate::stream::Session;
 use crate::stream::Setup;
+use crate::stream::Wish;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +56,8 @@ pub(crate) struct Source {
     pub(crate) channel: Arc<Channel>,
     pub(crate) writer: Writer,
     pub(crate) ingest: Ingest,
+    /// A second session, whose bytes are not in the ring.
+    pub(crate) aside: Option<Aside>,
     /// Engines that this stream was lent, with the address to ask.
     pub(crate) engines: BTreeMap<EngineId, Address>,
     pub(crate) engine_names: BTreeMap<EngineId, String>,
@@ -79,6 +84,33 @@ impl Source {
     /// It is the stream of its content; another one may follow while viewers of this one linger.
     pub(crate) fn is_current(&self) -> bool {
         !self.keys.is_empty()
+    }
+
+    /// The bytes of this order are wanted, in the ring or beside it.
+    pub(crate) fn wants(&self, generation: Generation) -> bool {
+        self.is_aside(generation) || self.ingest.is_wanted(generation)
+    }
+
+    pub(crate) fn is_aside(&self, generation: Generation) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.is_wanted(generation))
+    }
+
+    /// The connection of an order; false when it is not wanted any more.
+    pub(crate) fn connected(&mut self, generation: Generation, closer: Closer) -> bool {
+        match &mut self.aside {
+            Some(aside) if aside.is_wanted(generation) => {
+                aside.connected(closer);
+                true
+            }
+            Some(_) | None => self.ingest.connected(generation, closer),
+        }
+    }
+
+    pub(crate) fn close_body(&mut self, generation: Generation) {
+        if let Some(aside) = self.aside.take_if(|aside| aside.is_wanted(generation)) {
+            aside.close();
+        }
+        self.ingest.close(generation);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
@@ -140,6 +172,7 @@ impl Core {
             channel,
             writer,
             ingest: Ingest::new(self.now),
+            aside: None,
             engines: BTreeMap::new(),
             engine_names: BTreeMap::new(),
             lent: BTreeMap::new(),
@@ -198,6 +231,18 @@ impl Core {
         }
     }
 
+    /// An engine is being drained: the streams on it look for another one, their viewers staying.
+    pub(crate) fn vacate(&mut self, engine: EngineId) {
+        let on_it = self
+            .sources
+            .iter()
+            .filter(|(_, source)| !source.ended && source.session.engine() == Some(engine));
+        let serials: Vec<u64> = on_it.map(|(serial, _)| *serial).collect();
+        for serial in serials {
+            self.feed(serial, Input::Move { to: None, insists: true });
+        }
+    }
+
     pub(crate) fn session_timers(&mut self) {
         let now = self.now;
         let due: Vec<u64> = self
@@ -218,8 +263,8 @@ impl Core {
 
     fn carry_out(&mut self, serial: u64, output: Output) {
         match output {
-            Output::Select { generation, exclude, prefer } => {
-                self.select(serial, generation, exclude, prefer);
+            Output::Select { generation, exclude, prefer, wish } => {
+                self.select(serial, generation, exclude, prefer, wish);
             }
             Output::Release { reservation } => self.release(serial, reservation),
             Output::Open { generation, engine, target, pid } => {
@@ -241,11 +286,21 @@ impl Core {
                     engine_io::play(shard, serial, generation, engine, address, path)
                 });
             }
+            Output::PlayAside { generation, engine, path } => {
+                let source = self.sources.get_mut(&serial).expect("fed");
+                if let Some(before) = source.aside.replace(Aside::new(generation)) {
+                    before.close();
+                }
+                self.order(serial, engine, |shard, address| {
+                    engine_io::play(shard, serial, generation, engine, address, path)
+                });
+            }
+            Output::Promote { generation } => self.promote(serial, generation),
             Output::Splice { .. } => {
                 self.sources.get_mut(&serial).expect("fed").ingest.splice();
             }
             Output::CloseBody { generation } => {
-                self.sources.get_mut(&serial).expect("fed").ingest.close(generation);
+                self.sources.get_mut(&serial).expect("fed").close_body(generation);
             }
             Output::PollStat { generation, engine, path } => {
                 self.order(serial, engine, |shard, address| {
@@ -373,23 +428,39 @@ impl Core {
         }
     }
 
+    /// What was read beside the stream is its continuation.
+    fn promote(&mut self, serial: u64, generation: Generation) {
+        let now = self.now;
+        let Self { sources, cache, .. } = self;
+        let source = sources.get_mut(&serial).expect("fed");
+        if let Some(aside) = source.aside.take_if(|aside| aside.is_wanted(generation)) {
+            source.ingest.promote(aside, &mut source.writer, cache, now);
+        }
+    }
+
     fn select(
         &mut self,
         serial: u64,
         generation: Generation,
         exclude: Vec<EngineId>,
         prefer: Option<EngineId>,
+        wish: Wish,
     ) {
+        let (need, only) = match wish {
+            Wish::Any => (pool::Need::Session, None),
+            Wish::Only(engine) => (pool::Need::Session, Some(engine)),
+            Wish::Spare => (pool::Need::Spare, None),
+        };
         let token = self.next_token();
         let select = pool::Select {
             token,
             owner: self.me,
             stream: Some(self.sources[&serial].session.infohash()),
-            need: pool::Need::Session,
+            need,
             exclude,
             prefer,
             prefer_not: None,
-            only: None,
+            only,
         };
         self.wanted.insert(token, Wanted::Session { serial, generation });
         self.ask_pool(pool::Input::Select(select));
@@ -439,6 +510,9 @@ impl Core {
         source.ended = true;
         source.start = None;
         source.ingest.close_any();
+        if let Some(aside) = source.aside.take() {
+            aside.close();
+        }
         source.writer.end();
         self.let_go(serial);
         self.try_remove(serial);

@@ -130,6 +130,7 @@ impl Core {
             started_at: source.started_wall.unix_seconds(),
             failovers: u64::from(session.failovers()),
             discontinuities: source.ingest.jumps,
+            frozen: session.frozen(),
             peers: session.stat().map(|stat| u64::from(stat.peers)),
             speed_down_kbps: session.stat().map(|stat| stat.speed_down_kbps),
             lease: LeaseRecord { owner: None, epoch: 0 },

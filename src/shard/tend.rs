@@ -51,6 +51,9 @@ impl Core {
     pub(crate) fn flow(&mut self, serial: u64, generation: Generation) -> Flow {
         let now = self.now;
         let Some(source) = self.sources.get_mut(&serial) else { return Flow::Stop };
+        if let Some(aside) = source.aside.as_ref().filter(|aside| aside.is_wanted(generation)) {
+            return aside.flow();
+        }
         let flow = source.ingest.flow(generation, &mut source.writer, &mut self.cache, now);
         let paused = source.ingest.paused_since;
         match (flow, paused) {
@@ -79,7 +82,7 @@ impl Core {
         let now = self.now;
         let Self { sources, cache, scratch, stats, .. } = self;
         let source = sources.get_mut(&serial)?;
-        if !source.ingest.is_wanted(generation) {
+        if !source.wants(generation) {
             return Some(stream::Failure::Cut);
         }
         let slice = match bytes {
@@ -94,8 +97,22 @@ impl Core {
             }
         };
         let before = decoder.body_bytes();
-        let result = source.ingest.take(slice, decoder, &mut source.writer, cache, now);
+        let Source { aside, ingest, writer, .. } = source;
+        let beside = aside.as_mut().filter(|aside| aside.is_wanted(generation));
+        let mut is_ready = false;
+        let result = match beside {
+            Some(aside) => {
+                let result = aside.take(slice, decoder, &ingest.recent, writer, now);
+                is_ready = aside.is_playable(writer, now);
+                result
+            }
+            None => ingest.take(slice, decoder, writer, cache, now),
+        };
         stats.ingest_bytes += decoder.body_bytes() - before;
+        if is_ready {
+            // At once: what has been compared ends where the ring ends now.
+            self.feed(serial, Input::Ready { generation });
+        }
         match result {
             Ok(false) => None,
             Ok(true) | Err(_) => Some(stream::Failure::Cut),

@@ -165,8 +165,9 @@ impl World {
                 self.counts.outages += 1;
             }
             CloseReason::Unstable => {
-                let recent =
-                    |at: &&(Instant, &str)| now.since(at.0) < UNSTABLE_WITHIN && at.1 != "adopted";
+                let recent = |at: &&(Instant, &str)| {
+                    now.since(at.0) < UNSTABLE_WITHIN && !matches!(at.1, "adopted" | "moved")
+                };
                 assert_eq!(stream.deaths.iter().filter(recent).count(), 2, "and this one");
                 self.counts.unstable += 1;
             }

@@ -230,6 +230,8 @@ pub(crate) struct Ingest {
     scanner: Scanner,
     recent: Recent,
     staging: Option<Staging>,
+    /// A second body, whose bytes are not in the ring.
+    aside: Option<(Sync, Staging)>,
 }
 
 impl Ingest {
@@ -242,6 +244,7 @@ impl Ingest {
             scanner: Scanner::new(),
             recent: Recent::new(),
             staging: None,
+            aside: None,
         }
     }
 
@@ -252,6 +255,32 @@ impl Ingest {
     /// Other bytes follow those of the last session.
     pub(crate) fn splice(&mut self) {
         self.staging = Some(Staging::new());
+    }
+
+    pub(crate) fn begin_aside(&mut self) {
+        self.aside = Some((Sync::new(), Staging::new()));
+    }
+
+    pub(crate) fn drop_aside(&mut self) {
+        self.aside = None;
+    }
+
+    /// Whether the second body could follow what is in the ring.
+    pub(crate) fn take_aside(&mut self, bytes: &[u8], now: Instant) -> bool {
+        let Self { writer, recent, aside, .. } = self;
+        let past = writer.as_ref().expect("not closed");
+        let (sync, staging) = aside.as_mut().expect("a second body is read");
+        if !staging.is_full() {
+            sync.feed(bytes, &mut |packets| staging.push(packets, recent, past, now));
+        }
+        staging.is_playable(past.written(), now)
+    }
+
+    /// The second body follows from here on.
+    pub(crate) fn promote(&mut self) {
+        let (sync, staging) = self.aside.take().expect("a second body is read");
+        self.sync = sync;
+        self.staging = Some(staging);
     }
 
     /// The head of another body has come.

@@ -20,6 +20,7 @@ use ringcast::engine::pool;
 use ringcast::stream::Outcome;
 use ringcast::stream::Output;
 use ringcast::stream::State;
+use ringcast::stream::Wish;
 use std::collections::BTreeSet;
 
 impl World {
@@ -27,6 +28,11 @@ impl World {
         while let Some(stream) = self.streams.get_mut(&id) {
             let Some(output) = stream.session.poll_output() else { break };
             self.carry_out(id, output);
+        }
+        if let Some(stream) = self.streams.get_mut(&id)
+            && let Some(generation) = stream.promoted.take()
+        {
+            self.place_promoted(id, generation);
         }
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.session.check_invariants();
@@ -43,8 +49,8 @@ impl World {
         self.trace(|| format!("{id:?} -> {output:?}"));
         let host = self.streams[&id].host;
         match output {
-            Output::Select { generation, exclude, prefer } => {
-                self.select(id, generation, exclude, prefer);
+            Output::Select { generation, exclude, prefer, wish } => {
+                self.select(id, generation, exclude, prefer, wish);
             }
             Output::Release { reservation } => {
                 self.ledger.released(reservation);
@@ -56,10 +62,30 @@ impl World {
             Output::Claim { generation, engine, infohash } => {
                 self.claim_for(id, generation, engine, infohash);
             }
-            Output::Play { generation, engine, path } => self.play(id, generation, engine, &path),
+            Output::Play { generation, engine, path } => {
+                self.check_single_player(id, Sid::of(&path));
+                self.play(id, generation, engine, &path);
+            }
+            Output::PlayAside { generation, engine, path } => {
+                let stream = self.streams.get_mut(&id).expect("it is carrying out");
+                stream.aside = Some(generation);
+                stream.ingest.begin_aside();
+                self.counts.rivals += 1;
+                self.play(id, generation, engine, &path);
+            }
+            Output::Promote { generation } => {
+                let stream = self.streams.get_mut(&id).expect("it is carrying out");
+                assert_eq!(stream.aside.take(), Some(generation), "only what is read beside");
+                stream.ingest.promote();
+                stream.promoted = Some(generation);
+                self.counts.promoted += 1;
+            }
             Output::CloseBody { generation } => {
                 let stream = self.streams.get_mut(&id).expect("it is carrying out");
                 assert!(stream.plays.remove(&generation).is_some(), "closed twice");
+                if stream.aside.take_if(|aside| *aside == generation).is_some() {
+                    stream.ingest.drop_aside();
+                }
             }
             Output::PollStat { generation, engine, path } => {
                 let event = EngineEvent::Stat { stream: id, generation, sid: Sid::of(&path) };
@@ -106,7 +132,13 @@ impl World {
         generation: Generation,
         exclude: Vec<EngineId>,
         prefer: Option<EngineId>,
+        wish: Wish,
     ) {
+        let (need, only) = match wish {
+            Wish::Any => (pool::Need::Session, None),
+            Wish::Only(engine) => (pool::Need::Session, Some(engine)),
+            Wish::Spare => (pool::Need::Spare, None),
+        };
         let stream = &self.streams[&id];
         let host = stream.host;
         let ask = Ask::Session { shard: host, stream: id, generation };
@@ -114,11 +146,11 @@ impl World {
             token: 0,
             owner: host,
             stream: Some(stream.session.infohash()),
-            need: pool::Need::Session,
+            need,
             exclude,
             prefer,
             prefer_not: None,
-            only: None,
+            only,
         };
         self.mail(host, ShardId(0), Mail::Ask(ask, Box::new(select)));
     }
@@ -254,10 +286,9 @@ impl World {
 
     fn play(&mut self, id: StreamId, generation: Generation, engine: EngineId, path: &str) {
         let sid = Sid::of(path);
-        self.check_single_player(id, sid);
         let source = self.source_of(sid);
         let stream = self.streams.get_mut(&id).expect("it is carrying out");
-        stream.is_paused = false;
+        stream.is_paused &= stream.aside == Some(generation);
         let play = Play { sid, engine, has_head: false, has_access: false, bytes: 0, source };
         stream.plays.insert(generation, play);
         self.ask_engine(engine, EngineEvent::Play { stream: id, generation, sid });

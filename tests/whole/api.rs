@@ -102,6 +102,7 @@ const STREAM: &[(&str, Kind)] = &[
     ("started_at", Number),
     ("failovers", Count),
     ("discontinuities", Count),
+    ("frozen", Bool),
     ("peers", CountOrNull),
     ("speed_down_kbps", CountOrNull),
     ("lease", Record(&[("owner", TextOrNull), ("epoch", Count)])),

@@ -18,6 +18,7 @@ mod hanging;
 mod http;
 mod isolation;
 mod limits;
+mod moves;
 mod names;
 mod offline;
 mod paths;

@@ -33,7 +33,7 @@ fn records_have_the_promised_names() {
         )
     );
     let names = "id content_id state engine viewers bitrate_bps ring_seconds ring_bytes \
-                 head_offset started_at failovers discontinuities peers speed_down_kbps lease";
+                 head_offset started_at failovers discontinuities frozen peers speed_down_kbps lease";
     assert_eq!(keys(&one(&StreamRecord::default())), sorted(names));
     assert!(one(&StreamRecord::default()).ends_with(r#""lease":{"owner":null,"epoch":0}}"#));
     let names = "id name stream address user_agent protocol shard send_path connected_at \

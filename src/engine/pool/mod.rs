@@ -6,6 +6,7 @@
 //! granted only to an engine that is usable and under its limit; every Select is answered exactly
 //! once, in the same turn; an engine's id is never used again.
 
+mod breaker;
 mod engine;
 mod health;
 mod messages;
@@ -14,6 +15,7 @@ mod select;
 mod sources;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -140,6 +142,7 @@ impl Pool {
             }
         }
         self.handle_timeout(now);
+        self.vacate();
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -338,6 +341,21 @@ impl Pool {
         engine.sessions -= 1;
         self.has_changed = true;
         self.forget_if_gone(held.engine);
+    }
+
+    /// Whoever has sessions on an engine that is being drained is told so, once.
+    fn vacate(&mut self) {
+        for (id, engine) in &mut self.engines {
+            let is_draining = engine.is_draining();
+            let was = std::mem::replace(&mut engine.is_vacated, is_draining);
+            if was || !engine.is_vacated {
+                continue;
+            }
+            let held = self.reservations.values().filter(|held| held.engine == *id);
+            let owners: BTreeSet<ShardId> = held.map(|held| held.owner).collect();
+            let orders = owners.into_iter().map(|owner| Output::Vacate { engine: *id, owner });
+            self.outputs.extend(orders);
+        }
     }
 
     fn forget_if_gone(&mut self, id: EngineId) {
