@@ -28,6 +28,8 @@ pub mod config;
 pub mod engine;
 pub mod http;
 #[cfg(not(ringcast_loom))]
+pub mod mirror;
+#[cfg(not(ringcast_loom))]
 pub mod net;
 #[cfg(not(ringcast_loom))]
 pub mod registry;

@@ -47,7 +47,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 const STREAMS: usize = 2;
 const VIEWERS: usize = 50;

@@ -10,7 +10,7 @@ use ringcast::base::prng::Prng;
 use std::path::Path;
 
 /// Of each input, beside itself.
-const DAMAGED: u64 = 40;
+const DAMAGED: u64 = 16;
 
 fn replay(name: &str) {
     let (_, body) = bodies::ALL.iter().find(|(known, _)| *known == name).unwrap();

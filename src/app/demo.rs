@@ -37,6 +37,8 @@ pub fn run(mut boot: Boot) -> ExitCode {
         }
     };
     let _log = crate::app::log::init(boot.settings.log, boot.settings.log_level);
+    // The engine ends with us, and its sessions with it.
+    boot.settings.state_dir = None;
     if boot.settings.join == Join::Auto {
         boot.settings.join = JOIN;
     }

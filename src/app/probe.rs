@@ -1,5 +1,5 @@
-//! A small blocking HTTP GET, for commands that ask once and end: `healthcheck` and `doctor`.
-//! Never used by a running server.
+//! A small blocking HTTP GET, for commands that ask once and end (`healthcheck`, `doctor`) and for
+//! the sweep of the journal, which has threads of its own. Never used on a shard.
 
 use std::fmt;
 use std::io;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::base::time;
 use crate::base::time::Instant;
 use crate::engine::orchestrator::LIST_BYTES_MAX;
+use crate::engine::request;
 use crate::engine::spec::host_header;
 use crate::http::body::BodyDecoder;
 use crate::http::head::HEAD_BYTES_MAX;
@@ -19,7 +20,7 @@ use crate::http::head::Parse;
 use crate::http::head::parse_response;
 use crate::net::dns;
 
-const CONNECT_MAX: Duration = Duration::from_secs(2);
+pub const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// An engine that answers nothing for this long hangs.
 pub const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -76,7 +77,10 @@ pub fn get(url: &HttpUrl) -> Result<Reply, String> {
     let mut last = String::new();
     for address in dns::resolve(&url.host, url.port).map_err(|error| error.to_string())? {
         match TcpStream::connect_timeout(&address, CONNECT_MAX) {
-            Ok(stream) => return ask(stream, url),
+            Ok(stream) => {
+                let host = host_header(&url.host, url.port);
+                return ask(stream, &host, &url.path, ANSWER_MAX);
+            }
             Err(error) => last = refused(url, address, &error),
         }
     }
@@ -95,21 +99,20 @@ pub fn plain(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_ascii_lowercase()
 }
 
-fn ask(mut stream: TcpStream, url: &HttpUrl) -> Result<Reply, String> {
-    let deadline = time::now() + ANSWER_MAX;
+/// One question on a connection that was made for it.
+pub fn ask(
+    mut stream: TcpStream,
+    host: &str,
+    path: &str,
+    within: Duration,
+) -> Result<Reply, String> {
+    let deadline = time::now() + within;
     let said = |error: io::Error| {
         let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
         if late { "no answer".to_owned() } else { plain(&error) }
     };
-    stream.set_write_timeout(Some(ANSWER_MAX)).map_err(said)?;
-    let request = format!(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ringcast/{}\r\nAccept: */*\r\n\
-         Connection: close\r\n\r\n",
-        url.path,
-        host_header(&url.host, url.port),
-        env!("CARGO_PKG_VERSION"),
-    );
-    stream.write_all(request.as_bytes()).map_err(said)?;
+    stream.set_write_timeout(Some(within)).map_err(said)?;
+    stream.write_all(&request::request(host, path)).map_err(said)?;
 
     let mut bytes = Vec::new();
     let (status, mut decoder, consumed) = loop {

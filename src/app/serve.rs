@@ -6,7 +6,9 @@
 
 use crate::app::boot::Boot;
 use crate::app::errand::Errands;
+use crate::app::journaling::Journaling;
 use crate::app::log;
+use crate::app::mirror;
 use crate::app::reload::Reload;
 use crate::app::wire;
 use crate::base::sizes::MIB;
@@ -15,6 +17,8 @@ use crate::base::time;
 use crate::base::time::Instant;
 use crate::config::Settings;
 use crate::engine::pool;
+use crate::mirror::Mirror;
+use crate::mirror::Prepared;
 use crate::net::host;
 use crate::net::listen;
 use crate::net::listen::Inherited;
@@ -40,6 +44,9 @@ const ROUND: Duration = Duration::from_secs(1);
 /// A shard that has not turned for so long hangs: the watchdog of systemd is not fed.
 const TICK_AGE_MAX: Duration = Duration::from_secs(5);
 
+/// What the mirror still has to say: leases that go back, records that end.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
 pub fn run(boot: Boot) -> ExitCode {
     let _log = log::init(boot.settings.log, boot.settings.log_level);
     for notice in &boot.notices {
@@ -57,7 +64,9 @@ pub fn run(boot: Boot) -> ExitCode {
 /// A server that accepts.
 pub struct Running {
     fleet: Fleet,
+    journaling: Journaling,
     errands: Errands,
+    mirror: Option<Mirror>,
     reload: Reload,
     pub listening: Vec<SocketAddr>,
 }
@@ -77,8 +86,17 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     .map_err(|error| format!("ring memory: {error}"))?;
     print_bill(settings);
     let Bound { listeners, listening, spread } = bound;
-    let launch = Launch { config, arena, listeners, spread, boot_seed: boot_seed() };
+    let boot_seed = boot_seed();
+    // Players that come meanwhile wait in the listeners' queues.
+    let journaling = Journaling::start(settings.state_dir.as_deref(), boot_seed);
+    let journal = journaling.notes();
+    let (outboxes, prepared) = mirror::prepare(settings, boot_seed)?;
+    let status = prepared.as_ref().map(Prepared::status);
+    let launch =
+        Launch { config, arena, listeners, spread, boot_seed, journal, outboxes, mirror: status };
     let fleet = Fleet::start(launch).map_err(|error| format!("shard threads: {error}"))?;
+    let mirror = prepared.map(|prepared| prepared.start(fleet.orders())).transpose();
+    let mirror = mirror.map_err(|error| format!("the Redis mirror: {error}"))?;
     watch_signals(&fleet).map_err(|error| format!("signals: {error}"))?;
     fleet.tell_pool(pool::Input::Configure(settings.engines.clone()));
     for address in &listening {
@@ -86,7 +104,8 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     }
     let _ = sd_notify::notify(false, &[NotifyState::Ready]);
     let reload = Reload::new(boot);
-    Ok(Running { fleet, errands: Errands::default(), reload, listening })
+    let errands = Errands::default();
+    Ok(Running { fleet, journaling, errands, mirror, reload, listening })
 }
 
 /// Sockets that listen.
@@ -217,6 +236,7 @@ impl Running {
             }
             if time::now() >= drain_until {
                 tracing::warn!("not drained in {} s: ending", DRAIN_MAX.as_secs());
+                // Its leases end by themselves.
                 return ExitCode::from(u8::from(!clean));
             }
             if self.fleet.oldest_tick_age(time::now()) < TICK_AGE_MAX {
@@ -224,6 +244,11 @@ impl Running {
             }
         }
         self.fleet.join();
+        self.journaling.close();
+        let told = self.mirror.take().is_none_or(|mirror| mirror.stop(LAST_WORDS_MAX));
+        if !told {
+            tracing::warn!("Redis was not told the end: its records of this node expire");
+        }
         tracing::info!("ended");
         if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

@@ -42,6 +42,7 @@ pub fn config(settings: &Settings) -> Config {
         pin: if settings.pin { host::features().cpus } else { Vec::new() },
         memory_bytes: settings.memory_bytes,
         sockets_max: sockets_max(settings),
+        heartbeat: settings.heartbeat_interval,
     }
 }
 

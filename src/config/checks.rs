@@ -33,6 +33,16 @@ pub(super) fn problems(values: &Values, channels: &[Channel]) -> Vec<Problem> {
             values.origin(Key::JoinSeconds),
         )));
     }
+    if let Some(url) = values.text(Key::RedisUrl)
+        && let Err(why) = crate::mirror::place::Place::parse(url)
+    {
+        problems.push(Problem::text(format!(
+            "RINGCAST_REDIS_URL=*** ({}): {why}; accepted: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], \
+             rediss://…, redis+unix:///PATH, redis+sentinel://HOST[,HOST…]/MASTER, \
+             redis+cluster://HOST[,HOST…]",
+            values.origin(Key::RedisUrl),
+        )));
+    }
     if values.switch(Key::ChannelsOnly) && channels.is_empty() {
         problems.push(Problem::text(format!(
             "RINGCAST_CHANNELS_ONLY=on ({}): there is no channel; accepted: off, or [[channel]] \

@@ -21,6 +21,8 @@ use crate::http::render::ErrorReply;
 use crate::http::render::Head;
 use crate::http::render::write_error;
 use crate::http::render::write_head;
+use crate::mirror::State;
+use crate::mirror::Status;
 use crate::net::host;
 use crate::router::Api;
 use crate::router::Route;
@@ -264,6 +266,7 @@ async fn shard_metrics(shard: &Shard) -> Vec<ShardMetrics> {
 
 async fn status(shard: &Shard) -> StatusRecord {
     let all = shard_metrics(shard).await;
+    let redis = shard.quietly(|core| redis_record(core.shared.mirror.as_deref()));
     let (version, started, budget, streams, twin_bytes) = shard.quietly(|core| {
         let shared = &core.shared;
         let arena = shared.arena;
@@ -284,7 +287,7 @@ async fn status(shard: &Shard) -> StatusRecord {
         engine_sessions: engines.map(|engine| engine.sessions).sum(),
         bytes_in_total: sum(|metrics| metrics.ingest_bytes),
         bytes_out_total: sum(|metrics| metrics.sent_bytes),
-        redis: RedisRecord { state: RedisState::Off, lag_ms: 0, dropped_total: 0 },
+        redis,
         memory: MemoryRecord {
             budget_bytes: budget,
             ring_bytes: sum(|metrics| metrics.ring_bytes),
@@ -302,6 +305,7 @@ async fn metrics_page(shard: &Shard) -> Page {
         let budget = u64::from(arena.slabs_total()) * arena.slab_bytes() as u64;
         (core.shared.config.version, core.shared.started, budget, arena.twin_bytes())
     });
+    let redis = shard.quietly(|core| redis_record(core.shared.mirror.as_deref()));
     let sum = |field: fn(&ShardMetrics) -> u64| all.iter().map(field).sum::<u64>();
     let mut snapshot = MetricsSnapshot {
         version: version.to_owned(),
@@ -314,6 +318,9 @@ async fn metrics_page(shard: &Shard) -> Page {
         ingest_paused_us: sum(|metrics| metrics.paused_us),
         sent_bytes: sum(|metrics| metrics.sent_bytes),
         viewer_skips: sum(|metrics| metrics.skips),
+        redis_up: redis.state == RedisState::Up,
+        redis_lag_ms: redis.lag_ms,
+        redis_dropped: redis.dropped_total,
         ts_sync_losses: sum(|metrics| metrics.sync_losses),
         send_copied_bytes: sum(|metrics| metrics.copied_bytes),
         send_shared_bytes: sum(|metrics| metrics.shared_bytes),
@@ -327,6 +334,9 @@ async fn metrics_page(shard: &Shard) -> Page {
             ("resident", host::rss_bytes().unwrap_or(0)),
         ],
         open_files: host::open_files().unwrap_or(0) as u64,
+        journal_missed: shard.quietly(|core| {
+            core.shared.journal.as_ref().map_or(0, crate::mirror::journal::Notes::missed)
+        }),
         shard_turns: all.iter().map(|metrics| metrics.turn.clone()).collect(),
         per_stream: rows
             .iter()
@@ -344,6 +354,16 @@ async fn metrics_page(shard: &Shard) -> Page {
     let body = crate::admin::metrics::render(&snapshot);
     let content_type = crate::admin::metrics::CONTENT_TYPE;
     Page { content_type, ..Page::json(body) }
+}
+
+fn redis_record(mirror: Option<&Status>) -> RedisRecord {
+    let Some(status) = mirror else { return RedisRecord::default() };
+    let state = match status.state() {
+        State::Connecting => RedisState::Connecting,
+        State::Up => RedisState::Up,
+        State::Down => RedisState::Down,
+    };
+    RedisRecord { state, lag_ms: status.lag_ms(), dropped_total: status.dropped() }
 }
 
 /// Streams by state; a state without a stream is a zero, not a hole.

@@ -61,6 +61,10 @@ impl Channel {
         self.read_gap_us.store(gap.as_micros() as u64, Relaxed);
     }
 
+    pub(crate) fn infohash(&self) -> Infohash {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).infohash
+    }
+
     pub(crate) fn facts(&self) -> Facts {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

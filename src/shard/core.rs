@@ -19,6 +19,7 @@ use crate::registry::resolver::Resolver;
 use crate::ring::SlabCache;
 use crate::shard::Shared;
 use crate::shard::accept;
+use crate::shard::agenda::Agenda;
 use crate::shard::audience::Audience;
 use crate::shard::audience::Paths;
 use crate::shard::audience::Round;
@@ -29,6 +30,7 @@ use crate::shard::lost::Estate;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
 use crate::shard::message::Watching;
+use crate::shard::mirror::Teller;
 use crate::shard::seats::Seat;
 use crate::shard::seats::Ticket;
 use crate::shard::source::Source;
@@ -115,6 +117,7 @@ pub(crate) struct Core {
     /// Streams that this shard owns, by serial.
     pub(crate) sources: BTreeMap<u64, Source>,
     pub(crate) source_keys: BTreeMap<Target, u64>,
+    pub(crate) agenda: Agenda,
     pub(crate) resolver: Resolver,
     pub(crate) directory: Directory,
     pub(crate) pool: Option<Pool>,
@@ -131,6 +134,8 @@ pub(crate) struct Core {
     pub(crate) round: Round,
     pub(crate) due_sources: Vec<u64>,
     pub(crate) stats: Stats,
+    /// Only with Redis.
+    pub(crate) teller: Option<Teller>,
     pub(crate) draining: bool,
     /// Connections that are no viewers (yet): their head is read, or a page is written.
     pub(crate) conversations: Slab<Conversation>,
@@ -139,6 +144,8 @@ pub(crate) struct Core {
     abort_at: Instant,
     /// Requests to engines that must end before the thread may: stops.
     pub(crate) stops_pending: u32,
+    /// Opens that wait for the journal.
+    pub(crate) journal_waits: BTreeMap<u64, Rc<crate::net::runtime::Signal>>,
     next_token: u64,
     next_viewer: u64,
     next_serial: u64,
@@ -199,7 +206,8 @@ impl Core {
     fn new(parts: Parts, handle: Weak<Cell>) -> Self {
         let Parts { shared, estate, egress } = parts;
         let config = &shared.config;
-        let Estate { mail, live, pool, directory, stats, tokens, viewers, serials, .. } = estate;
+        let Estate { mail, outbox, live, pool, directory, stats, .. } = estate;
+        let (tokens, viewers, serials) = (estate.tokens, estate.viewers, estate.serials);
         Self {
             me: mail.me(),
             now: time::now(),
@@ -216,6 +224,7 @@ impl Core {
             audience_keys: BTreeMap::new(),
             sources: BTreeMap::new(),
             source_keys: BTreeMap::new(),
+            agenda: Agenda::new(),
             resolver: Resolver::new(config.resolver),
             directory,
             pool,
@@ -229,11 +238,13 @@ impl Core {
             round: Round::default(),
             due_sources: Vec::new(),
             stats,
+            teller: outbox.map(|outbox| Teller::new(outbox, config.heartbeat)),
             draining: false,
             conversations: Slab::new(),
             drain_until: Instant::NEVER,
             abort_at: Instant::NEVER,
             stops_pending: 0,
+            journal_waits: BTreeMap::new(),
             next_token: tokens,
             next_viewer: viewers,
             next_serial: serials,
@@ -291,6 +302,7 @@ impl Core {
             self.stats.submit_errors += 1;
             tracing::warn!("egress submit failed: {error}");
         }
+        self.tell_mirror();
         let left = self.mail.flush();
         let ended = time::now();
         self.turned = (began, ended);
@@ -359,11 +371,10 @@ impl Core {
         let mut next = Instant::NEVER;
         let mut consider = |at: Option<Instant>| next = next.min(at.unwrap_or(Instant::NEVER));
         consider(Some(self.drain_until));
+        consider(self.mirror_deadline());
         consider(self.resolver.poll_timeout());
         consider(self.pool.as_ref().and_then(Pool::poll_timeout));
-        for source in self.sources.values() {
-            consider(source.next_deadline());
-        }
+        consider(Some(self.agenda.next_sweep()));
         for (_, audience) in &self.audiences {
             consider(audience.next_deadline());
         }
@@ -421,6 +432,8 @@ impl Core {
             #[cfg(debug_assertions)]
             Message::Panic => panic!("a shard was asked to panic"),
             Message::Reload(live) => self.on_reload(live),
+            Message::Journaled { entry } => self.on_journaled(entry),
+            Message::Mirror(order) => self.on_mirror(order),
             Message::Drain => self.drain(),
         }
     }

@@ -26,6 +26,7 @@ use crate::registry::resolver::QueryId;
 use crate::registry::resolver::QueryReply;
 use crate::shard::core::Shard;
 use crate::shard::ingest::Flow;
+use crate::shard::journaling;
 use crate::shard::translate;
 use crate::stream;
 use crate::stream::Input;
@@ -50,6 +51,7 @@ pub(crate) struct Address {
     pub(crate) engine: EngineId,
     pub(crate) socket: SocketAddr,
     pub(crate) host: Arc<str>,
+    pub(crate) forwarded: bool,
 }
 
 /// Why a request came to nothing.
@@ -185,12 +187,15 @@ pub(crate) async fn open(
     debug_assert_eq!(engine, address.engine);
     let deadline = time::now() + shard.quietly(|core| core.shared.config.session.start_timeout);
     let path = request::getstream(&target, &pid);
+    let entry = journaling::opens(&shard, &address, &target).await;
     let result = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
     let result = result.and_then(|(status, body)| Ok(reply::open(status, &body)?));
     report(&shard, &address, result.as_ref().err());
     shard.with(|core| match result {
         Ok(opened) => {
             let opened = translate::opened(&opened);
+            core.journal_runs(entry, &opened);
+            core.note_session(serial, generation, &opened.command_path);
             if core.sources.get(&serial).is_some_and(|source| !source.ended) {
                 core.feed(serial, Input::Opened { generation, opened });
             } else if !opened.command_path.is_empty() {
@@ -204,6 +209,7 @@ pub(crate) async fn open(
             }
         }
         Err(trouble) => {
+            core.journal_failed(entry);
             let failure = translate::failure(trouble.failure, translate::During::Open);
             core.feed(serial, Input::OpenFailed { generation, failure });
         }
@@ -271,6 +277,7 @@ pub(crate) async fn stop(
     let outcome = if replaced { Outcome::Superseded } else { ask_to_stop(&address, &path).await };
     shard.with(|core| {
         core.stops_pending -= 1;
+        core.journal_stopped(&address, path);
         core.feed(serial, Input::StopDone { generation, outcome });
     });
 }
@@ -462,7 +469,8 @@ pub(crate) async fn orchestrator(
     deadline: Instant,
 ) {
     let host = crate::engine::spec::host_header(&url.host, url.port);
-    let address = Address { engine: EngineId(u32::MAX), socket, host: host.into() };
+    let address =
+        Address { engine: EngineId(u32::MAX), socket, host: host.into(), forwarded: false };
     let result =
         exchange(&address, &url.path, deadline, crate::engine::orchestrator::LIST_BYTES_MAX).await;
     let result = match result {

@@ -442,6 +442,7 @@ impl Core {
         }
         let to = crate::registry::home(&given, self.mail.shards());
         self.mail.send(to, Message::Confirmed { target: given, infohash });
+        self.mirror_stream(channel.serial);
     }
 }
 

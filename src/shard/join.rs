@@ -372,6 +372,11 @@ impl Core {
         }
         audience.copied -= u32::from(was == Phase::Playing && entry.path == Path::Shared);
         audience.closing += 1;
+        if was == Phase::Playing {
+            self.mirror_viewer_gone(at, index, reason);
+        }
+        let audience = &mut self.audiences[at];
+        let entry = &mut audience.entries[index];
         let rwnd_limited_us = self.egress.acked(entry.slot).map_or(0, |info| info.rwnd_limited_us);
         // Who has left will acknowledge nothing more: what it was lent comes back at once.
         let abort = matches!(reason, CloseReason::Stuck | CloseReason::Slow)
@@ -401,7 +406,8 @@ impl Core {
         }
     }
 
-    pub(crate) fn log_start(&self, at: usize, index: usize) {
+    pub(crate) fn log_start(&mut self, at: usize, index: usize) {
+        self.mirror_viewer(at, index);
         let audience = &self.audiences[at];
         let entry = &audience.entries[index];
         let address = hygiene::address(entry.who.address, self.shared.config.addresses);

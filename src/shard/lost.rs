@@ -17,6 +17,7 @@ use crate::base::ids::Generation;
 use crate::base::ids::ShardId;
 use crate::engine::pool;
 use crate::engine::pool::Pool;
+use crate::mirror::Outbox;
 use crate::registry::directory::Directory;
 use crate::shard::Shared;
 use crate::shard::audience::Phase;
@@ -28,6 +29,7 @@ use crate::shard::engine_io::Address;
 use crate::shard::live::Live;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
+use crate::shard::mirror::Teller;
 use crate::shard::stats::Stats;
 use crate::stream::Input;
 use crate::stream::UnlessReplaced;
@@ -49,6 +51,7 @@ thread_local! {
 /// What a shard begins with: nothing yet, or what it inherits.
 pub(crate) struct Estate {
     pub(crate) mail: Mailboxes<Message>,
+    pub(crate) outbox: Option<Outbox>,
     pub(crate) live: Arc<Live>,
     pub(crate) pool: Option<Pool>,
     pub(crate) directory: Directory,
@@ -68,11 +71,12 @@ pub(super) struct Stop {
 }
 
 impl Estate {
-    pub(super) fn first(mail: Mailboxes<Message>, shared: &Shared) -> Self {
+    pub(super) fn first(mail: Mailboxes<Message>, outbox: Option<Outbox>, shared: &Shared) -> Self {
         let config = &shared.config;
         let has_pool = mail.me() == ShardId(0);
         Self {
             mail,
+            outbox,
             live: Arc::new(config.live.clone()),
             pool: has_pool.then(|| Pool::new(config.live.pool)),
             directory: Directory::new(config.directory),
@@ -117,7 +121,7 @@ impl Core {
         let stops = self.abandoned_sessions();
         let (tokens, viewers, serials) = self.numbers();
         let Self { me, shared, live, mail, egress, audiences, sources, .. } = self;
-        let Self { pool, mut directory, stats, .. } = self;
+        let Self { pool, mut directory, stats, teller, .. } = self;
         let pool = match pool {
             Some(pool) if catch_unwind(AssertUnwindSafe(|| pool.check_invariants())).is_err() => {
                 return None;
@@ -136,6 +140,7 @@ impl Core {
         shared.streams_closed(streams);
         Some(Estate {
             mail,
+            outbox: teller.map(Teller::into_outbox),
             live,
             pool,
             directory,

@@ -150,6 +150,11 @@ pub(crate) enum Message {
         what: Watching,
     },
 
+    /// The journal has what an open waits for.
+    Journaled {
+        entry: u64,
+    },
+
     // Questions of the API, put to every shard.
     Ask {
         from: ShardId,
@@ -171,6 +176,9 @@ pub(crate) enum Message {
     #[cfg(debug_assertions)]
     Panic,
     Reload(Arc<Live>),
+    /// What the mirror wants.
+    Mirror(crate::mirror::Order),
+
     Drain,
 }
 

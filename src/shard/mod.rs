@@ -7,6 +7,7 @@
 //! shard 0's engine pool, [`accept`] the way of a connection until its head is understood.
 
 mod accept;
+mod agenda;
 mod api;
 mod audience;
 mod blocks;
@@ -18,10 +19,12 @@ mod gather;
 mod home;
 mod ingest;
 mod join;
+mod journaling;
 mod live;
 mod lost;
 pub mod mailbox;
 mod message;
+mod mirror;
 mod orders;
 mod pool_desk;
 mod seats;

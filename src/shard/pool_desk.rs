@@ -46,7 +46,8 @@ impl Core {
                 crate::net::runtime::spawn(task);
             }
             pool::Output::Probe { engine, generation, address, host_header, deadline } => {
-                let address = Address { engine, socket: address, host: host_header };
+                let forwarded = false; // Nobody asks after it.
+                let address = Address { engine, socket: address, host: host_header, forwarded };
                 let task = engine_io::probe(self.handle(), generation, address, deadline);
                 crate::net::runtime::spawn(task);
             }
@@ -81,6 +82,7 @@ impl Core {
             engine: granted.engine,
             socket: granted.address,
             host: granted.host_header.clone(),
+            forwarded: granted.forwarded,
         };
         match self.wanted.remove(&granted.token) {
             Some(Wanted::Session { serial, generation }) => {

@@ -63,6 +63,8 @@ pub(crate) struct Source {
     pub(crate) engine_names: BTreeMap<EngineId, String>,
     /// Reservations that are out, by engine.
     pub(crate) lent: BTreeMap<EngineId, u64>,
+    /// What each session is stopped with, as the journal knows it.
+    pub(crate) stop_paths: BTreeMap<Generation, String>,
     /// Shards that hold a handle.
     pub(crate) subscribers: u64,
     /// Viewers for whom the kernel copies, by shard.
@@ -76,6 +78,7 @@ pub(crate) struct Source {
     /// What the address that wanted it first pays until it gives bytes, or ends.
     pub(crate) start: Option<Ticket>,
     pub(crate) ended: bool,
+    pub(crate) told: crate::shard::mirror::Told,
     pub(crate) started_wall: Wall,
     pub(crate) tend_at: Instant,
 }
@@ -176,6 +179,7 @@ impl Core {
             engines: BTreeMap::new(),
             engine_names: BTreeMap::new(),
             lent: BTreeMap::new(),
+            stop_paths: BTreeMap::new(),
             subscribers: 0,
             copied: BTreeMap::new(),
             twin_until: Instant::ZERO,
@@ -183,9 +187,11 @@ impl Core {
             held: Vec::new(),
             start: subscribe.start.ticket.take(),
             ended: false,
+            told: crate::shard::mirror::Told::default(),
             started_wall: Wall::now(),
             tend_at: self.now + TEND_EVERY,
         };
+        self.agenda.note(source.next_deadline());
         self.sources.insert(id.serial, source);
         self.source_keys.insert(subscribe.key.clone(), id.serial);
         Ok(id.serial)
@@ -226,7 +232,10 @@ impl Core {
 
     fn drain_session(&mut self, serial: u64) {
         while let Some(source) = self.sources.get_mut(&serial) {
-            let Some(output) = source.session.poll_output() else { return };
+            let Some(output) = source.session.poll_output() else {
+                self.agenda.note(source.next_deadline());
+                return;
+            };
             self.carry_out(serial, output);
         }
     }
@@ -243,22 +252,13 @@ impl Core {
         }
     }
 
-    pub(crate) fn session_timers(&mut self) {
+    pub(crate) fn session_timer(&mut self, serial: u64) {
         let now = self.now;
-        let due: Vec<u64> = self
-            .sources
-            .iter()
-            .filter(|(_, source)| {
-                !source.ended && source.session.poll_timeout().is_some_and(|at| at <= now)
-            })
-            .map(|(serial, _)| *serial)
-            .collect();
-        for serial in due {
-            if let Some(source) = self.sources.get_mut(&serial) {
-                source.session.handle_timeout(now);
-            }
-            self.drain_session(serial);
+        let Some(source) = self.sources.get_mut(&serial) else { return };
+        if !source.ended && source.session.poll_timeout().is_some_and(|at| at <= now) {
+            source.session.handle_timeout(now);
         }
+        self.drain_session(serial);
     }
 
     fn carry_out(&mut self, serial: u64, output: Output) {
@@ -275,7 +275,8 @@ impl Core {
             Output::Claim { generation, engine, infohash } => {
                 self.claim(serial, generation, engine, infohash);
             }
-            Output::SetActivityTimeout { engine, path, .. } => {
+            Output::SetActivityTimeout { generation, engine, path } => {
+                self.note_session(serial, generation, &path);
                 self.order(serial, engine, |shard, address| {
                     engine_io::activity_timeout(shard, address, path)
                 });
@@ -315,6 +316,7 @@ impl Core {
             Output::Stop { generation, engine, path, unless_replaced } => {
                 self.stops_pending += 1;
                 self.stats.stops += 1;
+                self.note_session(serial, generation, &path);
                 self.order(serial, engine, |shard, address| {
                     engine_io::stop(shard, serial, generation, address, path, unless_replaced)
                 });
@@ -345,8 +347,11 @@ impl Core {
         let channel = source.id;
         let subscribers = source.subscribers;
         match output {
-            Output::SessionOver { outcome, .. } => self.stats.session_over(outcome),
-            Output::State { .. } => {}
+            Output::SessionOver { generation, engine, outcome } => {
+                self.journal_over(serial, generation, engine);
+                self.stats.session_over(outcome);
+            }
+            Output::State { .. } => self.mirror_stream(serial),
             Output::WaitAnswer(answer) => {
                 source.channel.update(|facts| facts.wait_answer = Some(answer));
             }
@@ -389,11 +394,15 @@ impl Core {
             }
             Output::FailLog { engine_name, after, answer, reason } => {
                 self.stats.starts_failed += 1;
+                self.note_error(serial, &reason);
                 self.log_failure_of(serial, engine_name.as_deref(), after, answer, &reason);
             }
             Output::Failover { from, reason } => {
                 self.stats.failover(reason);
                 self.log_failover(serial, from, reason);
+                let from = self.sources[&serial].engines.get(&from);
+                let from = from.map(|address| address.host.to_string()).unwrap_or_default();
+                self.mirror_failover(serial, from, reason);
             }
             Output::EngineTakenOver { engine } => self.log_takeover(serial, engine),
             Output::Frozen(frozen) => self.log_frozen(serial, frozen),
@@ -520,6 +529,7 @@ impl Core {
 
     /// Nobody finds this stream any more; those who came while it was ending start the next one.
     fn let_go(&mut self, serial: u64) {
+        self.mirror_over(serial);
         let source = self.sources.get_mut(&serial).expect("fed");
         let keys = std::mem::take(&mut source.keys);
         let held = std::mem::take(&mut source.held);
@@ -544,6 +554,7 @@ impl Core {
             Ok(()) => {}
             Err(writer) => {
                 let tend_at = self.now + TEND_EVERY;
+                self.agenda.note(Some(tend_at));
                 self.sources.insert(serial, Source { writer, tend_at, ..source });
                 return;
             }

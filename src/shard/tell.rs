@@ -8,7 +8,6 @@ use crate::admin::lines::StreamFailed;
 use crate::admin::lines::StreamStart;
 use crate::admin::records::EngineRecord;
 use crate::admin::records::EngineState;
-use crate::admin::records::LeaseRecord;
 use crate::admin::records::OfflineRecord;
 use crate::admin::records::StreamRecord;
 use crate::admin::records::ViewerRecord;
@@ -133,7 +132,7 @@ impl Core {
             frozen: session.frozen(),
             peers: session.stat().map(|stat| u64::from(stat.peers)),
             speed_down_kbps: session.stat().map(|stat| stat.speed_down_kbps),
-            lease: LeaseRecord { owner: None, epoch: 0 },
+            lease: source.told.record(),
         }
     }
 
@@ -258,7 +257,7 @@ impl Core {
     pub(crate) fn log_failover(&self, serial: u64, from: EngineId, reason: &str) {
         let source = &self.sources[&serial];
         let engine = source.engine_names.get(&from).map_or("", |name| name);
-        let line = Line::new("stream switches").field("id", &asked_as(source));
+        let line = Line::new("stream switches").field("id", asked_as(source));
         tracing::warn!("{}", line.field("engine", engine).field("reason", reason));
     }
 
@@ -270,7 +269,7 @@ impl Core {
             Join::Jump => "jump",
         };
         let engine = source.session.engine_name().unwrap_or_default();
-        let line = Line::new("stream goes on").field("id", &asked_as(source));
+        let line = Line::new("stream goes on").field("id", asked_as(source));
         tracing::info!("{}", line.field("engine", engine).field("join", how));
     }
 

@@ -80,7 +80,7 @@ impl Core {
         decoder: &mut BodyDecoder,
     ) -> Option<stream::Failure> {
         let now = self.now;
-        let Self { sources, cache, scratch, stats, .. } = self;
+        let Self { sources, agenda, cache, scratch, stats, .. } = self;
         let source = sources.get_mut(&serial)?;
         if !source.wants(generation) {
             return Some(stream::Failure::Cut);
@@ -100,6 +100,7 @@ impl Core {
         let Source { aside, ingest, writer, .. } = source;
         let beside = aside.as_mut().filter(|aside| aside.is_wanted(generation));
         let mut is_ready = false;
+        let was_dirty = ingest.dirty;
         let result = match beside {
             Some(aside) => {
                 let result = aside.take(slice, decoder, &ingest.recent, writer, now);
@@ -108,6 +109,9 @@ impl Core {
             }
             None => ingest.take(slice, decoder, writer, cache, now),
         };
+        if ingest.dirty && !was_dirty {
+            agenda.moved(serial);
+        }
         stats.ingest_bytes += decoder.body_bytes() - before;
         if is_ready {
             // At once: what has been compared ends where the ring ends now.
@@ -122,22 +126,31 @@ impl Core {
     pub(crate) fn tend_sources(&mut self) {
         let now = self.now;
         let mut due = std::mem::take(&mut self.due_sources);
-        let dirty = |source: &Source| source.ingest.dirty || source.tend_at <= now;
-        let found = self.sources.iter();
-        due.extend(found.filter_map(|(serial, source)| dirty(source).then_some(*serial)));
+        self.agenda.take_moved(&mut due);
+        let is_sweep = self.agenda.sweep(now);
+        if is_sweep {
+            let others = self.sources.iter().filter(|(_, source)| !source.ingest.dirty);
+            let others = others.filter(|(_, source)| source.tend_at <= now);
+            due.extend(others.map(|(serial, _)| *serial));
+        }
         for serial in due.drain(..) {
             self.tend(serial);
         }
+        if is_sweep {
+            due.extend(self.sources.keys());
+            due.drain(..).for_each(|serial| self.session_timer(serial));
+        }
         self.due_sources = due;
-        self.session_timers();
     }
 
     fn tend(&mut self, serial: u64) {
         let now = self.now;
         let fair = self.fair_share_bytes();
         let ttl = self.shared.config.buffer_ttl;
-        let source = self.sources.get_mut(&serial).expect("found a moment ago");
+        // One that has moved may have gone since.
+        let Some(source) = self.sources.get_mut(&serial) else { return };
         if source.ended {
+            source.ingest.dirty = false;
             source.tend_at = now + TEND_EVERY;
             self.try_remove(serial);
             return;

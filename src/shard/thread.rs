@@ -5,6 +5,10 @@ use crate::base::ids::ShardId;
 use crate::base::time;
 use crate::base::time::Instant;
 use crate::engine::pool;
+use crate::mirror::Order;
+use crate::mirror::Outbox;
+use crate::mirror::Shards;
+use crate::mirror::Status;
 use crate::net::bell::Bell;
 use crate::net::egress::Driver;
 use crate::net::egress::EgressConfig;
@@ -68,6 +72,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Connections at once, whatever they are for: what the limit of open files has room for.
     pub sockets_max: usize,
+    /// `PROXY_HEARTBEAT_INTERVAL`: how often Redis hears of each viewer.
+    pub heartbeat: Duration,
 }
 
 /// Work that may block, for the main thread: names and files.
@@ -116,6 +122,21 @@ impl mailbox::Ring for Bell {
     }
 }
 
+struct Orders(Vec<Arc<Inbox>>);
+
+impl Shards for Orders {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn order(&self, shard: Option<usize>, order: Order) {
+        match shard {
+            Some(shard) => self.0[shard].put(Message::Mirror(order)),
+            None => self.0.iter().for_each(|inbox| inbox.put(Message::Mirror(order.clone()))),
+        }
+    }
+}
+
 /// What all shards of a process share. Counts here change when a viewer or a stream comes or
 /// goes, never with a byte.
 pub(crate) struct Shared {
@@ -125,6 +146,7 @@ pub(crate) struct Shared {
     pub(crate) boot_nonce: u64,
     pub(crate) boot_seed: u64,
     pub(crate) started: Instant,
+    pub(crate) journal: Option<crate::mirror::journal::Notes>,
     chores: mpsc::Sender<Chore>,
     pub(crate) seats: Arc<Seats>,
     /// Cold starts in flight.
@@ -135,6 +157,8 @@ pub(crate) struct Shared {
     /// Those of them that are only told that there are too many.
     pub(crate) turned_away: Arc<Seats>,
     pub(crate) spread: bool,
+    /// Only with Redis.
+    pub(crate) mirror: Option<Arc<Status>>,
     streams: AtomicUsize,
     /// Shards that drain and have nothing left, or are gone; one bit each.
     quiet: AtomicU64,
@@ -189,6 +213,11 @@ pub struct Launch {
     pub spread: bool,
     /// Random bits of this boot: player ids and viewer ids must not repeat those of the last.
     pub boot_seed: u64,
+    /// Where open engine sessions are put down, if anywhere.
+    pub journal: Option<crate::mirror::journal::Notes>,
+    /// One for each shard, or none without Redis.
+    pub outboxes: Vec<Outbox>,
+    pub mirror: Option<Arc<Status>>,
 }
 
 /// The running shard threads, as the main thread sees them.
@@ -200,7 +229,8 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn start(launch: Launch) -> io::Result<Self> {
-        let Launch { config, arena, listeners, spread, boot_seed } = launch;
+        let Launch { config, arena, listeners, spread, boot_seed, journal, outboxes, mirror } =
+            launch;
         let shards = listeners.len();
         let bells = (0..shards).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?;
         let rings: Vec<Arc<dyn mailbox::Ring>> =
@@ -219,6 +249,7 @@ impl Fleet {
             boot_nonce: boot_seed & 0xFF_FFFF,
             boot_seed,
             started: time::now(),
+            journal,
             chores: sender,
             seats: Arc::new(seats),
             starts: Arc::new(starts),
@@ -226,18 +257,21 @@ impl Fleet {
             sockets: Arc::new(sockets),
             turned_away: Arc::new(Seats::new(TURNED_AWAY_MAX, 0)),
             spread,
+            mirror,
             streams: AtomicUsize::new(0),
             quiet: AtomicU64::new(0),
             ticks: (0..shards).map(|_| AtomicU64::new(time::now().as_micros())).collect(),
         });
         let mut threads = Vec::with_capacity(shards);
         let mails = mailbox::mesh(&rings);
+        let mut outboxes = outboxes.into_iter();
         for ((mail, listeners), bell) in mails.into_iter().zip(listeners).zip(bells) {
+            let outbox = outboxes.next();
             let shared = shared.clone();
             let me = mail.me();
             let builder = std::thread::Builder::new().name(format!("shard-{}", me.0));
             threads.push(builder.spawn(move || {
-                let clean = run(&shared, mail, listeners, &bell);
+                let clean = run(&shared, mail, outbox, listeners, &bell);
                 shared.set_quiet(me, true);
                 shared.chore(Chore::Ended { shard: me, clean });
             })?);
@@ -275,6 +309,11 @@ impl Fleet {
         self.shared.inboxes[usize::from(shard.0)].put(Message::Panic);
     }
 
+    /// For the mirror's thread: what it asks goes to the inboxes.
+    pub fn orders(&self) -> Arc<dyn Shards> {
+        Arc::new(Orders(self.shared.inboxes.clone()))
+    }
+
     /// Every shard stops accepting, ends its viewers, stops its sessions, then its thread ends.
     pub fn drain(&self) {
         self.shared.inboxes.iter().for_each(|inbox| inbox.put(Message::Drain));
@@ -292,6 +331,7 @@ impl Fleet {
 fn run(
     shared: &Arc<Shared>,
     mail: Mailboxes<Message>,
+    outbox: Option<Outbox>,
     mut listeners: Vec<Listener>,
     bell: &Bell,
 ) -> bool {
@@ -302,7 +342,7 @@ fn run(
     {
         tracing::warn!("shard {} is not pinned to CPU {cpu}: {error}", me.0);
     }
-    let mut estate = Estate::first(mail, shared);
+    let mut estate = Estate::first(mail, outbox, shared);
     let mut panicked_at = None;
     loop {
         let again: Vec<listen::Again> = listeners.iter().filter_map(listen::Again::of).collect();

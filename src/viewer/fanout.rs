@@ -5,12 +5,16 @@
 //! holds a released byte back again, so that a viewer whose send ends at a slab's end goes on at
 //! once while one that has everything waits for the next tick. The bounds kept here are one-sided:
 //! the lowest cursor may be too low and the sweep too early, never the other way.
+//!
+//! A tick comes with the bytes after which no others are expected in time ([`Arrivals`]), else when
+//! the oldest have waited for as long as they may.
 
 use std::time::Duration;
 
 use crate::base::time::Instant;
 use crate::viewer::Following;
 use crate::viewer::Viewer;
+use crate::viewer::arrivals::Arrivals;
 use crate::viewer::policy::Policy;
 
 /// Sweeps are at least so far apart: with 4 000 viewers whose deadlines all differ, a hundred
@@ -23,6 +27,7 @@ pub struct Fanout {
     /// Everything below was released by a tick.
     released: u64,
     oldest_unsent_at: Instant,
+    arrivals: Arrivals,
     sweep_at: Instant,
     swept_at: Instant,
     lowest_cursor: u64,
@@ -44,6 +49,7 @@ impl Fanout {
             head: 0,
             released: 0,
             oldest_unsent_at: Instant::NEVER,
+            arrivals: Arrivals::default(),
             sweep_at: Instant::NEVER,
             swept_at: Instant::ZERO,
             lowest_cursor: u64::MAX,
@@ -53,11 +59,15 @@ impl Fanout {
         }
     }
 
-    /// The head of this turn, before anything is planned. What is new has not come before `since`.
-    pub fn note_head(&mut self, head: u64, since: Instant) {
+    /// The head of this turn, before anything is planned. What is new had not come at `since`.
+    pub fn note_head(&mut self, head: u64, since: Instant, now: Instant) {
         assert!(head >= self.head, "a head goes forward");
-        if self.head == self.released && head > self.head {
-            self.oldest_unsent_at = since;
+        if head == self.head {
+            return;
+        }
+        let came = self.arrivals.note(since, now);
+        if self.head == self.released {
+            self.oldest_unsent_at = came;
         }
         self.head = head;
     }
@@ -133,7 +143,10 @@ impl Fanout {
         if self.head - self.released >= self.coalesce_bytes {
             return Instant::ZERO;
         }
-        self.oldest_unsent_at + self.coalesce_after
+        let latest = self.oldest_unsent_at + self.coalesce_after;
+        let next = self.arrivals.expected();
+        // Nothing is expected to come before the bytes that are here must go.
+        if next != Instant::NEVER && next > latest { Instant::ZERO } else { latest }
     }
 
     fn next_sweep(&self) -> Instant {

@@ -12,6 +12,7 @@
 //! Invariants: at most one send is outstanding; bytes of our own begin only on a packet boundary of
 //! what was sent; the cursor never goes back; a deadline moves only when a socket accepted bytes.
 
+mod arrivals;
 mod fanout;
 mod join;
 mod list;

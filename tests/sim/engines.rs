@@ -361,7 +361,7 @@ impl World {
         let channel = channel.expect("only channels are opened") as u32;
         let make = if self.prng.chance(self.plan.faults.other_make) { sid.0 as u32 } else { 0 };
         let lag_ms = if self.prng.chance(500) { 0 } else { self.prng.below(3_000) };
-        let broadcast = Broadcast(make << 4 | channel + 1);
+        let broadcast = Broadcast((make << 4) | (channel + 1));
         let lag = Duration::from_millis(lag_ms);
         Source::new(broadcast, self.plan.video_packets, lag, self.now)
     }

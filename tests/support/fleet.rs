@@ -65,7 +65,16 @@ impl Server {
         });
         let arena = arena.unwrap();
         let listeners = bound.fds.into_iter().map(|fd| vec![fd.into()]).collect();
-        let launch = Launch { config, arena, listeners, spread: false, boot_seed: 1 };
+        let launch = Launch {
+            config,
+            arena,
+            listeners,
+            spread: false,
+            boot_seed: 1,
+            journal: None,
+            outboxes: Vec::new(),
+            mirror: None,
+        };
         let fleet = Fleet::start(launch).unwrap();
         fleet.tell_pool(pool::Input::Configure(settings.engines));
         Self { fleet, address }

@@ -73,7 +73,7 @@ fn a_viewer_is_ended_and_kept_out() {
     let unlucky = format!("/api/v1/viewers/{}?block=60", alice.id());
     let said = done(&change(&server, "DELETE", &unlucky));
     assert_eq!((&said["id"], &said["blocked_seconds"]), (&alice.id().into(), &60.into()));
-    assert!(alice.play_to_the_end().is_unbroken());
+    assert!(alice.play_out().is_unbroken());
     server.await_line(&["viewer end", &alice.id(), "reason=kicked"]);
     GONE.check("one who has left", &change(&server, "DELETE", &unlucky));
     let refused = rig::get(server.address, &play("a"));
@@ -84,7 +84,7 @@ fn a_viewer_is_ended_and_kept_out() {
     assert!(bob.play_on(SECOND).is_unbroken());
     // Without a block the player may come back at once.
     done(&change(&server, "DELETE", &format!("/api/v1/viewers/{}", bob.id())));
-    bob.play_to_the_end();
+    bob.play_out();
     assert_eq!(Player::open(server.address, &play("b")).status, 200);
 }
 

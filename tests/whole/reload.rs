@@ -87,8 +87,8 @@ fn sighup_changes_what_may_change_and_drops_nobody() {
     assert_eq!(rig::get(server.address, "/metrics").status, 403);
 
     // Tokens, engines, and what needs a restart.
-    reload(&format!("{}{token}shards = 3\n", spec(1)), &done);
-    server.await_line(&["WARN", "RINGCAST_SHARDS", "needs a restart"]);
+    reload(&format!("{}{token}slow_viewer = \"close\"\n", spec(1)), &done);
+    server.await_line(&["WARN", "RINGCAST_SLOW_VIEWER", "needs a restart"]);
     let api = |token: &str| {
         let head = format!("Authorization: Bearer {token}\r\n");
         let request = format!("GET /api/v1/engines HTTP/1.1\r\nHost: x\r\n{head}\r\n");
@@ -117,7 +117,8 @@ fn sighup_changes_what_may_change_and_drops_nobody() {
 /// A server that is handed this socket, as systemd does it.
 fn handed(listener: &TcpListener, engine: &ace_emulator::Emulator) -> Server {
     rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).unwrap();
-    let mut command = Command::new("sh");
+    // Debian's sh knows descriptors of one digit only.
+    let mut command = Command::new("bash");
     let script =
         format!("exec 3<&{}; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"", listener.as_raw_fd());
     command.args(["-c", &script, env!("CARGO_BIN_EXE_ringcast")]);

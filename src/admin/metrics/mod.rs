@@ -79,7 +79,9 @@ pub struct MetricsSnapshot {
     pub failovers: Vec<(&'static str, u64)>,
     pub ts_sync_losses: u64,
     pub redis_up: bool,
+    pub redis_lag_ms: u64,
     pub redis_dropped: u64,
+    pub journal_missed: u64,
     /// One for each shard, in order.
     pub shard_turns: Vec<HistogramSnapshot>,
     pub send_copied_bytes: u64,
@@ -130,10 +132,20 @@ fn general(page: &mut Page, snapshot: &MetricsSnapshot) {
         "1 when the Redis mirror answers, 0 when it does not or is off.",
         one(f64::from(u8::from(snapshot.redis_up))),
     );
+    page.gauge(
+        "redis_lag_seconds",
+        "How long the oldest record of the Redis mirror has been waiting to be written.",
+        one(snapshot.redis_lag_ms as f64 / 1e3),
+    );
     page.counter(
         "redis_dropped_total",
         "Records that the Redis mirror dropped because its outbox was full.",
         one(snapshot.redis_dropped as f64),
+    );
+    page.counter(
+        "journal_missed_total",
+        "Notes that the journal of engine sessions did not write, or not in time.",
+        one(snapshot.journal_missed as f64),
     );
     let turns = snapshot.shard_turns.iter().enumerate();
     page.histogram(

@@ -8,7 +8,7 @@ use crate::admin::metrics::*;
 use crate::base::counters::Histogram;
 
 /// What dashboards are built on.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "build_info",
     "viewers",
     "streams",
@@ -28,6 +28,7 @@ const NAMES: [&str; 26] = [
     "ts_sync_losses_total",
     "redis_up",
     "redis_dropped_total",
+    "journal_missed_total",
     "shard_turn_seconds",
     "send_copied_bytes_total",
     "send_shared_bytes_total",

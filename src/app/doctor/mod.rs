@@ -18,7 +18,7 @@ pub use findings::Level;
 pub fn run(boot: Boot) -> ExitCode {
     let mut found = findings::host(&boot.features, &boot.settings);
     found.extend(engines::check(&boot.settings.engines));
-    found.extend(redis::check(boot.settings.redis_url.as_ref()));
+    found.extend(redis::check(boot.settings.redis_url.as_ref(), &boot.settings.redis_prefix));
     for notice in &boot.notices {
         found.push(Finding::warn("settings", notice.clone(), ""));
     }

@@ -45,6 +45,5 @@ pub(super) const ROWS: &[Row] = &[
         "",
         "Directory of the journal of open engine sessions, which a restart sweeps",
     )
-    .means("$STATE_DIRECTORY, else $XDG_STATE_HOME/ringcast, else off")
-    .part("the journal"),
+    .means("$STATE_DIRECTORY, else $XDG_STATE_HOME/ringcast, else off"),
 ];

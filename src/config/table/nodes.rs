@@ -16,13 +16,21 @@ pub(super) const REDIS_ROWS: &[Row] = &[
         Key::RedisUrl,
         Redis,
         ("RINGCAST_REDIS_URL", "redis"),
-        Kind::Url(&["redis://", "rediss://", "redis+unix://", "unix://"]),
+        Kind::Url(&[
+            "redis://",
+            "rediss://",
+            "redis+unix://",
+            "unix://",
+            "redis+sentinel://",
+            "rediss+sentinel://",
+            "redis+cluster://",
+            "rediss+cluster://",
+        ]),
         "",
         "Redis or Valkey that streams and viewers are mirrored to",
     )
     .secret("redis-file")
-    .essential()
-    .pending(),
+    .essential(),
     Row::new(
         Key::RedisPrefix,
         Redis,
@@ -30,8 +38,7 @@ pub(super) const REDIS_ROWS: &[Row] = &[
         Kind::Name { others: "._-:", bytes_max: 64 },
         "ace_proxy",
         "What every Redis key begins with",
-    )
-    .pending(),
+    ),
     Row::new(
         Key::RedisHashTags,
         Redis,
@@ -40,8 +47,7 @@ pub(super) const REDIS_ROWS: &[Row] = &[
         "auto",
         "Put the stream's id in a hash tag, as Redis Cluster needs it",
     )
-    .means("on when the server is a cluster")
-    .pending(),
+    .means("on when the server is a cluster"),
     Row::new(
         Key::ClientTtl,
         Redis,
@@ -49,8 +55,7 @@ pub(super) const REDIS_ROWS: &[Row] = &[
         Kind::Duration { min_ms: 2_000, max_ms: DAY_MS, word: None },
         "60",
         "How long a viewer's record lives in Redis without a refresh",
-    )
-    .pending(),
+    ),
     Row::new(
         Key::HeartbeatInterval,
         Redis,
@@ -58,8 +63,7 @@ pub(super) const REDIS_ROWS: &[Row] = &[
         Kind::Duration { min_ms: 1_000, max_ms: DAY_MS, word: None },
         "10",
         "How often viewers' records are refreshed; twice this must fit into PROXY_CLIENT_TTL",
-    )
-    .pending(),
+    ),
     Row::new(
         Key::Snapshots,
         Redis,
@@ -107,7 +111,7 @@ pub(super) const ROWS: &[Row] = &[
         "",
         "How other nodes reach this one; nodes on one Redis share their channels",
     )
-    .pending(),
+    .part("nodes do not relay each other's streams"),
     Row::new(
         Key::NodeToken,
         Nodes,
@@ -126,6 +130,5 @@ pub(super) const ROWS: &[Row] = &[
         "",
         "This node's name in Redis",
     )
-    .means("the host's name")
-    .pending(),
+    .means("the host's name"),
 ];

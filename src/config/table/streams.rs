@@ -47,8 +47,7 @@ pub(super) const ROWS: &[Row] = &[
         time(1_000, 24 * HOUR_MS),
         "60",
         "How often idle sessions and orphaned Redis keys are swept",
-    )
-    .part("the sweep of Redis keys"),
+    ),
     Row::new(
         Key::StartTimeout,
         Streams,

@@ -137,7 +137,7 @@ fn the_docs_page_is_the_generated_one() {
 #[test]
 fn the_docs_say_what_is_not_yet_in_effect() {
     let page = docs::settings_markdown();
-    assert!(page.contains("### RINGCAST_REDIS_URL (secret, not yet in effect)"), "{page}");
+    assert!(page.contains("### RINGCAST_NODE_TOKEN (secret, not yet in effect)"), "{page}");
     assert!(page.contains("### RINGCAST_LISTEN\n"), "{page}");
 }
 

@@ -173,6 +173,7 @@ pub struct Granted {
     pub name: Arc<str>,
     pub address: SocketAddr,
     pub host_header: Arc<str>,
+    pub forwarded: bool,
     /// None for a query.
     pub reservation: Option<Reservation>,
 }

@@ -90,6 +90,7 @@ impl Pool {
             name: engine.name.clone(),
             address: engine.address().expect("only engines with an address are usable"),
             host_header: engine.host_header.clone(),
+            forwarded: engine.forwarded,
             reservation,
         })
     }

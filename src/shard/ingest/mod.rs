@@ -186,6 +186,11 @@ impl Ingest {
         &self.scanner
     }
 
+    /// Of this stream's present body, or of its last one.
+    pub(crate) fn last_read(&self) -> Instant {
+        self.last_read
+    }
+
     pub(crate) fn sync_losses(&self) -> u64 {
         self.sync_losses_before + self.sync.losses()
     }

@@ -36,13 +36,13 @@ impl Shard {
         let mut rig = Rig::new(shape);
         rig.live(60);
         let mut fanout = Fanout::new(&rig.policy);
-        fanout.note_head(rig.source.head(), rig.now);
+        fanout.note_head(rig.source.head(), rig.now, rig.now);
         let players = (0..players).map(|_| rig.player()).collect();
         Self { rig, fanout, players, said: Vec::new() }
     }
 
     fn note_head(&mut self) {
-        self.fanout.note_head(self.rig.source.head(), self.rig.now);
+        self.fanout.note_head(self.rig.source.head(), self.rig.now, self.rig.now);
     }
 
     fn round(&mut self) {
@@ -142,6 +142,39 @@ fn the_tick_is_so_many_bytes_or_so_long_after_the_first() {
 }
 
 #[test]
+fn a_tick_comes_with_the_piece_after_which_it_would_have_to_wait_for_nothing() {
+    let mut shard = Shard::new(LARGE, 1);
+    shard.round();
+    shard.complete();
+    let after = shard.rig.policy.coalesce_after;
+    let apart = Duration::from_micros(after.as_micros() as u64 * 2 / 11);
+    let mut ticks = Vec::new();
+    for _ in 0..40 {
+        shard.rig.pass(apart);
+        shard.rig.source.packet();
+        shard.note_head();
+        if shard.fanout.due(shard.rig.now) {
+            ticks.push(shard.rig.now);
+            shard.round();
+            shard.complete();
+        }
+    }
+    // Five distances fit into the wait, a sixth would not: six pieces, with the last of them.
+    let steady: Vec<_> = ticks.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    assert!(steady.len() >= 4 && steady[1..].iter().all(|gap| *gap == apart * 6), "{steady:?}");
+    // A piece that does not come is not waited for any longer than before.
+    shard.rig.pass(after);
+    shard.round();
+    shard.complete();
+    shard.rig.source.packet();
+    shard.note_head();
+    let first = shard.rig.now;
+    assert_eq!(shard.fanout.next_tick(), Some(first + after));
+    shard.rig.pass(after);
+    assert!(shard.fanout.due(shard.rig.now));
+}
+
+#[test]
 fn a_round_serves_everybody_in_order_and_once() {
     let mut shard = Shard::new(LARGE, 5);
     shard.round();
@@ -180,7 +213,7 @@ fn what_a_tick_released_is_not_held_again() {
         shard.rig.source.packet();
     }
     shard.note_head();
-    shard.rig.pass(Duration::from_secs(1));
+    shard.rig.pass(Duration::from_millis(300));
     shard.round();
     shard.complete();
     shard.said.clear();

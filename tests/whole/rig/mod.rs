@@ -5,9 +5,11 @@
 mod client;
 mod fault;
 mod metrics;
+pub(crate) mod redis;
 mod refusal;
 pub(crate) mod server;
 pub(crate) mod tool;
+mod watch;
 mod web;
 
 pub(crate) use client::Asked;
@@ -24,6 +26,7 @@ pub(crate) use metrics::Scrape;
 pub(crate) use refusal::Refusal;
 pub(crate) use server::Server;
 pub(crate) use server::Start;
+pub(crate) use watch::Watch;
 pub(crate) use web::Web;
 pub(crate) use web::json;
 
@@ -89,14 +92,22 @@ pub(crate) fn play_together(players: &mut [Player], bytes: u64) {
 
 /// Looks until `look` finds something. Only for facts that live in another process and send no
 /// event of their own.
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, look)
+}
+
 #[expect(clippy::disallowed_methods, reason = "another process's state has no event to await")]
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(begun.elapsed() < patience, "waited {patience:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

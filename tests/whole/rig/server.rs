@@ -16,6 +16,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
+use std::sync::PoisonError;
 
 pub(crate) struct Server {
     child: Child,
@@ -152,12 +153,18 @@ impl Server {
             }
             let (guard, waited) = self.log.grown.wait_timeout(lines, PATIENCE).unwrap();
             lines = guard;
-            assert!(!waited.timed_out(), "no line with {parts:?} in:\n{}", lines.join("\n"));
+            if waited.timed_out() {
+                let text = lines.join("\n");
+                // Whoever is dropped for it reads them too.
+                drop(lines);
+                panic!("no line with {parts:?} in:\n{text}");
+            }
         }
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.log.lines.lock().unwrap().clone()
+        // A test that fails while it looks at them wants to see them, too.
+        self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn lines_with(&self, parts: &[&str]) -> usize {

@@ -1,0 +1,88 @@
+//! What the mirror shows of itself: words that one thread writes and every other reads.
+
+use crate::base::counters::Counter;
+use crate::base::time::Instant;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// It has never been connected.
+    Connecting,
+    Up,
+    Down,
+}
+
+/// Younger than this, Redis is worth waiting for at a cold start.
+pub const FRESH_MAX: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Default)]
+pub struct Status {
+    state: AtomicU8,
+    last_reply_us: Counter,
+    lag_ms: Counter,
+    dropped: Counter,
+    /// Commands that were carried out, and bytes of them.
+    commands: Counter,
+    bytes: Counter,
+}
+
+impl Status {
+    pub fn state(&self) -> State {
+        match self.state.load(Relaxed) {
+            0 => State::Connecting,
+            1 => State::Up,
+            _ => State::Down,
+        }
+    }
+
+    pub fn set_state(&self, state: State) {
+        let word = match state {
+            State::Connecting => 0,
+            State::Up => 1,
+            State::Down => 2,
+        };
+        self.state.store(word, Relaxed);
+    }
+
+    /// Whether Redis has answered a moment ago.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        let last = Instant::from_micros(self.last_reply_us.get());
+        self.state() == State::Up && now.since(last) < FRESH_MAX
+    }
+
+    pub fn replied(&self, now: Instant) {
+        self.last_reply_us.set(now.as_micros());
+    }
+
+    pub fn lag_ms(&self) -> u64 {
+        self.lag_ms.get()
+    }
+
+    pub fn set_lag(&self, lag: Duration) {
+        self.lag_ms.set(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// Records, events and chunks that found no room.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.get()
+    }
+
+    pub fn set_dropped(&self, dropped: u64) {
+        self.dropped.set(dropped);
+    }
+
+    pub fn commands(&self) -> u64 {
+        self.commands.get()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    pub fn wrote(&self, commands: usize, bytes: usize) {
+        self.commands.add(commands as u64);
+        self.bytes.add(bytes as u64);
+    }
+}

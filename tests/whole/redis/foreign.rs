@@ -1,0 +1,77 @@
+//! Keys of the same names that another program wrote: they are left as they are.
+
+use super::SECOND;
+use super::await_state;
+use super::mirrored;
+use super::path_of;
+use crate::rig;
+use crate::rig::Player;
+use crate::rig::Watch;
+use crate::rig::redis::Redis;
+use crate::rig::redis::Reply;
+use crate::rig::redis::View;
+use std::time::Duration;
+
+/// What an orchestrator keeps of a stream that it proxies itself. It sets `owner` without asking,
+/// knows no epoch, and its keys have lives of their own, or none.
+fn write_as_an_orchestrator(view: &mut View, infohash: &str) -> Vec<String> {
+    let mut written = Vec::new();
+    let mut put = |view: &mut View, suffix: &str, words: &[&str]| {
+        let key = view.key(infohash, suffix);
+        let mut command = vec![words[0], &key];
+        command.extend(&words[1..]);
+        view.call(&command);
+        written.push(key);
+    };
+    put(view, "owner", &["SET", "orchestrator-1:17"]);
+    put(view, "metadata", &["HSET", "state", "active", "owner", "orchestrator-1:17", "url", "x"]);
+    put(view, "clients", &["SADD", "client_172.17.0.1_VLC"]);
+    put(view, "clients:client_172.17.0.1_VLC", &["HSET", "ip_address", "172.17.0.1"]);
+    put(view, "buffer:index", &["SET", "41"]);
+    put(view, "buffer:chunk:41", &["SET", "its bytes"]);
+    put(view, "activity", &["SET", "1700000000.5"]);
+    put(view, "last_client_disconnect_time", &["SET", "1700000000.5"]);
+    put(view, "worker:orchestrator-1:17", &["SET", "1"]);
+    written
+}
+
+fn dump(view: &mut View, keys: &[String]) -> Vec<Reply> {
+    let of = |key: &String| [view.call(&["DUMP", key]), view.call(&["PTTL", key])];
+    keys.iter().flat_map(of).collect()
+}
+
+#[test]
+fn an_orchestrators_keys_are_not_touched_and_one_line_says_so() {
+    let redis = Redis::start();
+    let mut view = View::new(redis.client());
+    let (infohash, idle) = (rig::infohash(2_040), rig::infohash(2_049));
+    let mut keys = write_as_an_orchestrator(&mut view, &infohash);
+    keys.extend(write_as_an_orchestrator(&mut view, &idle));
+    let before = dump(&mut view, &keys);
+
+    let engine = rig::engine(rig::one_channel(2_040));
+    let server = mirrored(&[&engine], &redis.url()).start().ready();
+    await_state(&server, "up");
+    let first = Watch::of(Player::open(server.address, &path_of(&infohash)));
+    let warning = server.await_line(&["WARN", "RINGCAST_REDIS_PREFIX"]);
+    assert!(warning.contains("orchestrator-1:17"), "it says whose: {warning}");
+    let second = Watch::of(Player::open(server.address, &path_of(&infohash)));
+    // Past every sweep, and a second stream of its own.
+    let unchanged =
+        rig::throughout(Duration::from_millis(4_500), || dump(&mut view, &keys) == before);
+    let after = dump(&mut view, &keys);
+    for (n, (was, is)) in before.iter().zip(&after).enumerate() {
+        assert_eq!(was, is, "{}", keys[n / 2]);
+    }
+    assert!(unchanged, "changed, and put back");
+    let lease = server.api(&format!("/api/v1/streams/{infohash}"))["lease"].clone();
+    assert_eq!(lease["epoch"], 0, "it runs without a lease: {lease}");
+
+    first.await_more(SECOND);
+    first.leave_unbroken();
+    second.leave_unbroken();
+    rig::await_stops(&engine, 1);
+    assert!(server.lines_with(&["RINGCAST_REDIS_PREFIX"]) == 1, "{:#?}", server.lines());
+    assert!(server.stop().success());
+    assert_eq!(dump(&mut view, &keys), before, "after the end");
+}

@@ -1,0 +1,108 @@
+//! Two processes and one Redis.
+
+use super::SECOND;
+use super::await_clients;
+use super::await_state;
+use super::mirrored;
+use super::path_of;
+use crate::rig;
+use crate::rig::Player;
+use crate::rig::Server;
+use crate::rig::Watch;
+use crate::rig::eventually;
+use crate::rig::redis::Redis;
+use crate::rig::redis::View;
+use ace_emulator::Emulator;
+use rustix::process::Signal;
+
+fn pair(redis: &Redis, n: u32) -> ([Emulator; 2], [Server; 2]) {
+    let engines = [rig::engine(rig::one_channel(n)), rig::engine(rig::one_channel(n))];
+    let servers = [0, 1].map(|at| {
+        let server = mirrored(&[&engines[at]], &redis.url()).start().ready();
+        await_state(&server, "up");
+        server
+    });
+    (engines, servers)
+}
+
+/// The nodes do not know where to reach each other: each plays for itself, and each leaves the
+/// other's records alone.
+#[test]
+fn two_processes_share_one_redis_and_not_their_viewers() {
+    let redis = Redis::start();
+    let (engines, [one, two]) = pair(&redis, 2_100);
+    let infohash = rig::infohash(2_100);
+    let mut view = View::new(redis.client());
+    let here = Watch::of(Player::open(one.address, &path_of(&infohash)));
+    await_clients(&mut view, &infohash, &[&here.id]);
+    let owner = eventually("an owner", || view.owner(&infohash));
+    let epoch = view.epoch(&infohash);
+    let there = Watch::of(Player::open(two.address, &path_of(&infohash)));
+    await_clients(&mut view, &infohash, &[&here.id, &there.id]);
+    let worker = |view: &mut View, id: &str| view.client(&infohash, id)["worker_id"].clone();
+    let (first, second) = (worker(&mut view, &here.id), worker(&mut view, &there.id));
+    assert_ne!(first, second);
+    assert_eq!(owner, first);
+    let workers = view.global("workers");
+    let mut both = [first.clone(), second.clone()];
+    both.sort();
+    assert_eq!(view.members(&workers), both);
+    for name in &both {
+        let key = view.key(&infohash, &format!("worker:{name}"));
+        eventually("one viewer on each", || {
+            (view.text(&key).as_deref() == Some("1")).then_some(())
+        });
+    }
+    // The second one does not take what is held, not after several refreshes either.
+    let leases = rig::throughout(std::time::Duration::from_millis(3_500), || {
+        view.owner(&infohash).as_deref() == Some(&*first) && view.epoch(&infohash) == epoch
+    });
+    assert!(leases, "{:?} {:?}", view.owner(&infohash), view.epoch(&infohash));
+    let metadata = view.metadata(&infohash);
+    assert_eq!(metadata["owner"], first);
+
+    // The owner goes in order; the other's viewer, record and stream stay, and the lease is its.
+    here.leave_unbroken();
+    assert!(one.stop().success());
+    await_clients(&mut view, &infohash, &[&there.id]);
+    eventually("the other one to own it", || {
+        (view.owner(&infohash).as_deref() == Some(&*second)).then_some(())
+    });
+    assert!(view.epoch(&infohash) > epoch, "a new owner has a new epoch");
+    eventually("the worker to be gone", || {
+        (view.members(&workers) == [second.clone()]).then_some(())
+    });
+    there.await_more(SECOND);
+    assert!(view.state(&infohash).as_deref() == Some("active"));
+    there.leave_unbroken();
+    engines.iter().for_each(|engine| rig::await_stops(engine, 1));
+}
+
+/// What a process that is gone leaves behind goes too: by its time to live, and what has to be
+/// looked for by the other one's sweep.
+#[test]
+fn what_a_killed_process_left_behind_goes() {
+    let redis = Redis::start();
+    let (_engines, [mut one, two]) = pair(&redis, 2_102);
+    let infohash = rig::infohash(2_102);
+    let mut view = View::new(redis.client());
+    let mut ghosts: Vec<Player> =
+        (0..3).map(|_| Player::open(one.address, &path_of(&infohash))).collect();
+    let ids: Vec<String> = ghosts.iter().map(Player::id).collect();
+    ghosts.iter_mut().for_each(|ghost| {
+        ghost.play(SECOND);
+    });
+    await_clients(&mut view, &infohash, &[&ids[0], &ids[1], &ids[2]]);
+    let first = eventually("an owner", || view.owner(&infohash));
+    one.signal(Signal::KILL);
+    one.wait();
+    // Two seconds, and the ghosts' time begins.
+    let there = Watch::of(Player::open(two.address, &path_of(&infohash)));
+    await_clients(&mut view, &infohash, &[&there.id]);
+    let owner =
+        eventually("the lease to pass", || view.owner(&infohash).filter(|owner| *owner != first));
+    assert_eq!(owner, view.client(&infohash, &there.id)["worker_id"]);
+    let worker = view.key(&infohash, &format!("worker:{first}"));
+    eventually("its count to go", || (!view.exists(&worker)).then_some(()));
+    there.leave_unbroken();
+}

@@ -1,0 +1,86 @@
+//! A player that goes on playing while a test does something else.
+
+use super::Player;
+use super::stopwatch;
+use ace_emulator::Report;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub(crate) struct Watch {
+    pub(crate) id: String,
+    shared: Arc<Shared>,
+    thread: JoinHandle<Player>,
+}
+
+#[derive(Default)]
+struct Shared {
+    over: AtomicBool,
+    bytes: AtomicU64,
+    worst_gap_us: AtomicU64,
+}
+
+impl Watch {
+    pub(crate) fn of(mut player: Player) -> Self {
+        assert_eq!(player.status, 200, "{}", player.head);
+        let id = player.id();
+        let shared = Arc::new(Shared::default());
+        let playing = shared.clone();
+        let thread = std::thread::spawn(move || {
+            let mut last = stopwatch();
+            while !playing.over.load(Ordering::Acquire) {
+                let n = player.step().expect("the stream goes on");
+                if n == 0 {
+                    break;
+                }
+                let now = stopwatch();
+                let gap = now.duration_since(last).as_micros();
+                last = now;
+                playing.worst_gap_us.fetch_max(u64::try_from(gap).unwrap(), Ordering::AcqRel);
+                playing.bytes.fetch_add(n as u64, Ordering::AcqRel);
+            }
+            player
+        });
+        Self { id, shared, thread }
+    }
+
+    /// The longest time without a byte since the last [`Watch::forget`].
+    pub(crate) fn worst_gap(&self) -> Duration {
+        Duration::from_micros(self.shared.worst_gap_us.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn forget(&self) {
+        self.shared.worst_gap_us.store(0, Ordering::Release);
+    }
+
+    /// Waits until so many bytes more have come.
+    pub(crate) fn await_more(&self, bytes: u64) {
+        let until = self.shared.bytes.load(Ordering::Acquire) + bytes;
+        super::eventually("the stream to go on", || {
+            (self.shared.bytes.load(Ordering::Acquire) >= until).then_some(())
+        });
+    }
+
+    /// The server closed it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Takes the player back, at a byte of its choice.
+    pub(crate) fn end(self) -> Player {
+        self.shared.over.store(true, Ordering::Release);
+        self.thread.join().expect("it played")
+    }
+
+    /// Leaves, having seen every byte.
+    pub(crate) fn leave_unbroken(self) -> Report {
+        let player = self.end();
+        let report = player.report();
+        assert!(report.is_unbroken(), "{report:?}");
+        player.leave();
+        report
+    }
+}
