@@ -208,7 +208,11 @@ impl World {
         if adopted {
             self.counts.adopted += 1;
             self.ledger.handed_over(stream, generation);
-            self.streams.get_mut(&id).expect("it is asked").deaths.push((self.now, "adopted"));
+            let stream = self.streams.get_mut(&id).expect("it is asked");
+            // Between two sessions it ends nothing: the outage has begun with the first one's death.
+            if std::mem::take(&mut stream.is_alive) {
+                stream.deaths.push((self.now, "adopted"));
+            }
             self.feed(id, Input::Adopt { engine, reservation, name, opened });
         } else {
             self.counts.merged += 1;

@@ -63,10 +63,11 @@ impl World {
                 self.claim_for(id, generation, engine, infohash);
             }
             Output::Play { generation, engine, path } => {
-                self.check_single_player(id, Sid::of(&path));
+                self.check_single_player(id, engine, Sid::of(&path));
                 self.play(id, generation, engine, &path);
             }
             Output::PlayAside { generation, engine, path } => {
+                self.check_single_player(id, engine, Sid::of(&path));
                 let stream = self.streams.get_mut(&id).expect("it is carrying out");
                 stream.aside = Some(generation);
                 stream.ingest.begin_aside();
@@ -243,12 +244,14 @@ impl World {
             self.mail(host, home, Mail::Mark { key, is_offline });
         }
     }
-    /// One for each session that had given bytes, and no other.
+    /// One for each session that had given bytes, and no other. A move is nobody's fault, and what it
+    /// went to has given bytes before: it may die before any of them is new to the ring.
     fn note_failover(&mut self, id: StreamId, reason: &'static str) {
         self.counts.failovers += 1;
         let now = self.now;
         let stream = self.streams.get_mut(&id).expect("it is carrying out");
-        assert!(std::mem::take(&mut stream.is_alive), "{id:?} fails over twice for one fault");
+        assert!(stream.is_alive, "{id:?} fails over twice for one fault");
+        stream.is_alive = reason == "moved";
         stream.deaths.push((now, reason));
     }
 
