@@ -440,9 +440,12 @@ impl Core {
     /// What was read beside the stream is its continuation.
     fn promote(&mut self, serial: u64, generation: Generation) {
         let now = self.now;
-        let Self { sources, cache, .. } = self;
+        let Self { sources, agenda, cache, .. } = self;
         let source = sources.get_mut(&serial).expect("fed");
         if let Some(aside) = source.aside.take_if(|aside| aside.is_wanted(generation)) {
+            if !source.ingest.dirty {
+                agenda.moved(serial);
+            }
             source.ingest.promote(aside, &mut source.writer, cache, now);
         }
     }
