@@ -180,6 +180,12 @@ impl Arena {
         self.layout.slabs_total.div_ceil(self.layout.slabs_per_region)
     }
 
+    /// The second slab begins where the first ends, and they are registered as one.
+    #[inline]
+    pub(super) fn are_neighbours(&self, slab: u32, next: u32) -> bool {
+        next == slab + 1 && !next.is_multiple_of(self.layout.slabs_per_region)
+    }
+
     /// The number of the region (its place in [`Arena::regions`]) that these bytes lie in.
     pub fn region_of(&self, pinned: &Pinned) -> u32 {
         let at = pinned.ptr().addr() - self.mapping.pointer(0).addr();

@@ -38,8 +38,10 @@ impl SlabCache {
         self.slabs.is_empty()
     }
 
-    /// The hottest one first. `spare`: what is kept back for condemned slabs is not touched.
-    pub(super) fn take(&mut self, spare: bool) -> Option<Slab> {
+    /// `after`: the slab that the stream is in. Its neighbour if that is here, so that one send may
+    /// go on over the slab's end; else the lowest, whose own neighbours are the likeliest to be here
+    /// next time. `spare`: what is kept back for condemned slabs is not touched.
+    pub(super) fn take(&mut self, after: Option<u32>, spare: bool) -> Option<Slab> {
         if self.slabs.is_empty() {
             while self.slabs.len() < self.batch
                 && let Some(slab) = self.arena.take(spare)
@@ -47,7 +49,10 @@ impl SlabCache {
                 self.slabs.push(slab);
             }
         }
-        self.slabs.pop()
+        let numbers = || self.slabs.iter().map(Slab::number).enumerate();
+        let neighbour = after.and_then(|after| numbers().find(|(_, number)| *number == after + 1));
+        let (place, _) = neighbour.or_else(|| numbers().min_by_key(|(_, number)| *number))?;
+        Some(self.slabs.swap_remove(place))
     }
 
     pub(super) fn give(&mut self, slab: Slab) {

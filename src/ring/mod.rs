@@ -11,7 +11,7 @@
 //! 1. *Commit* appends only: bytes and index entries first, then `head` (Release). A slab is
 //!    readable while it is being filled.
 //! 2. A cursor pins nothing. A running [`Turn`] pins everything from its lowest byte on; an operation
-//!    in flight ([`Pinned`]) holds its own slab and no other.
+//!    in flight ([`Pinned`]) holds the slabs that its bytes are in and no other.
 //! 3. A turn stores its pin (SeqCst), fence(SeqCst), then reads `tail`: a cursor below is lapped.
 //!    Afterwards it pins nothing.
 //! 4. The owner retires: moves `tail` (SeqCst), fence(SeqCst), then reads the pins, then the holds. A

@@ -51,7 +51,7 @@ impl Reader {
 
     /// Operations whose bytes must not change yet.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.total
+        self.in_flight.operations
     }
 
     /// Slabs that they are on.
@@ -71,9 +71,12 @@ impl Reader {
         assert_eq!(pinned.reader, self.number, "a Pinned comes back to the reader it came from");
         let arena = self.ring.arena();
         arena.note_read(pinned.slab, pinned.at(arena.slab_bytes()), pinned.len());
-        if self.in_flight.remove(pinned.offset / self.ring.slab_bytes()) {
-            arena.holds.let_go(pinned.slab);
+        for (sequence, slab) in self.slabs_of(&pinned) {
+            if self.in_flight.remove(sequence) {
+                self.ring.arena().holds.let_go(slab);
+            }
         }
+        self.in_flight.operations -= 1;
         self.check_invariants();
     }
 
@@ -84,12 +87,22 @@ impl Reader {
 
     /// Only a turn calls it, for a slice that it may read.
     pub(super) fn pinned(&mut self, offset: u64, slab: u32, ptr: *const u8, len: usize) -> Pinned {
-        if self.in_flight.add(offset / self.ring.slab_bytes(), slab) {
-            self.ring.arena().holds.hold(slab);
+        let len = u32::try_from(len).expect("a few slabs");
+        let pinned = Pinned { ptr, len, slab, offset, reader: self.number };
+        for (sequence, slab) in self.slabs_of(&pinned) {
+            if self.in_flight.add(sequence, slab) {
+                self.ring.arena().holds.hold(slab);
+            }
         }
+        self.in_flight.operations += 1;
         self.check_invariants();
-        let len = u32::try_from(len).expect("a part of a slab");
-        Pinned { ptr, len, slab, offset, reader: self.number }
+        pinned
+    }
+
+    /// Sequences and numbers of the slabs that it lies in: neighbours in both.
+    fn slabs_of(&self, pinned: &Pinned) -> impl Iterator<Item = (u64, u32)> + use<> {
+        let slab_bytes = self.ring.slab_bytes();
+        (pinned.offset / slab_bytes..=(pinned.end() - 1) / slab_bytes).zip(pinned.slab..)
     }
 
     fn check_invariants(&self) {
@@ -161,7 +174,7 @@ impl Pinned {
         self.reader
     }
 
-    /// The slab's number in the arena.
+    /// The number in the arena of the slab that it begins in.
     #[inline]
     pub fn slab(&self) -> u32 {
         self.slab
@@ -186,25 +199,25 @@ const SLABS_HELD: usize = 64;
 /// Operations in flight by slab, oldest first (rule 5).
 pub(super) struct InFlight {
     slabs: VecDeque<Busy>,
-    total: u32,
+    operations: u32,
 }
 
 struct Busy {
     sequence: u64,
     slab: u32,
+    /// Each on one slab at least: what follows in memory is one operation.
     operations: u32,
 }
 
 impl Default for InFlight {
     fn default() -> Self {
-        Self { slabs: VecDeque::with_capacity(SLABS_HELD), total: 0 }
+        Self { slabs: VecDeque::with_capacity(SLABS_HELD), operations: 0 }
     }
 }
 
 impl InFlight {
     /// True for the first operation on the slab.
     fn add(&mut self, sequence: u64, slab: u32) -> bool {
-        self.total += 1;
         match self.find(sequence) {
             Ok(place) => {
                 self.slabs[place].operations += 1;
@@ -220,7 +233,6 @@ impl InFlight {
     /// True for the last one.
     fn remove(&mut self, sequence: u64) -> bool {
         let place = self.find(sequence).expect("in flight");
-        self.total -= 1;
         self.slabs[place].operations -= 1;
         let is_last = self.slabs[place].operations == 0;
         if is_last {
@@ -238,7 +250,8 @@ impl InFlight {
     }
 
     fn check_invariants(&self) {
-        assert_eq!(self.total, self.slabs.iter().map(|busy| busy.operations).sum::<u32>());
+        let on_slabs = self.slabs.iter().map(|busy| busy.operations).sum::<u32>();
+        assert!(self.operations <= on_slabs && (self.operations > 0 || on_slabs == 0));
         assert!(self.slabs.iter().all(|busy| busy.operations > 0));
         assert!(self.slabs.iter().is_sorted_by(|one, next| one.sequence < next.sequence));
     }

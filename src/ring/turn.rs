@@ -68,8 +68,9 @@ impl<'a> Turn<'a> {
         self.reader.ring()
     }
 
-    /// Up to the slab's end, to head, or `len_max`; empty at head. `offset` is at or above the
-    /// lowest cursor given for this turn, or an access point that this turn has found.
+    /// Up to head, to `len_max`, or to where the stream goes on elsewhere in memory: at a slab's
+    /// end, unless its neighbour is the next slab. Empty at head. `offset` is at or above the lowest
+    /// cursor given for this turn, or an access point that this turn has found.
     #[inline]
     pub fn bytes(&self, offset: u64, len_max: usize) -> &[u8] {
         self.locate(offset, len_max).1
@@ -210,15 +211,33 @@ impl<'a> Turn<'a> {
         let slab_bytes = ring.slab_bytes();
         let slab = ring.table.get(offset / slab_bytes);
         let at = offset % slab_bytes;
-        let len = (slab_bytes - at).min(head - offset).min(len_max as u64) as usize;
+        let wanted = (head - offset).min(len_max as u64);
         let (arena, at) = (ring.arena(), at as usize);
+        let len = self.run(offset, wanted, slab) as usize;
         arena.note_read(slab, at, len);
-        // SAFETY: floor <= offset, so by the handshake the slab that the table names is this
-        // offset's (no entry changes while its slab is live or condemned) and the owner does not
-        // hand it on while this turn lives, which the slice cannot outlive. offset + len <= head,
-        // which was read with Acquire: the bytes were written before, and the owner writes only
-        // above its head. at + len <= slab bytes: one slab, within the arena.
+        // SAFETY: floor <= offset, so by the handshake the slabs that the table names from this
+        // offset on are the stream's (no entry changes while its slab is live or condemned) and the
+        // owner hands none of them on while this turn lives, which the slice cannot outlive.
+        // offset + len <= head, which was read with Acquire: the bytes were written before, and the
+        // owner writes only above its head. `run` ends where the next slab is not the neighbour in
+        // memory: the bytes are one stretch of the arena's one mapping.
         (slab, unsafe { std::slice::from_raw_parts(arena.pointer(slab, at), len) })
+    }
+
+    /// How many of the `wanted` bytes from `offset` on, which are below head, follow each other in
+    /// memory; the first of them lies in `slab`.
+    #[inline]
+    fn run(&self, offset: u64, wanted: u64, slab: u32) -> u64 {
+        let ring = self.ring();
+        let (mut slab, mut next) = (slab, offset / ring.slab_bytes() + 1);
+        while next * ring.slab_bytes() < offset + wanted {
+            let following = ring.table.get(next);
+            if !ring.arena().are_neighbours(slab, following) {
+                return next * ring.slab_bytes() - offset;
+            }
+            (slab, next) = (following, next + 1);
+        }
+        wanted
     }
 }
 

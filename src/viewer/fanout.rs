@@ -2,7 +2,7 @@
 //! whoever has a deadline.
 //!
 //! Between two ticks a moved head costs nothing per viewer. A tick releases what is there: nobody
-//! holds a released byte back again, so that a viewer whose send ends at a slab's end goes on at
+//! holds a released byte back again, so that a viewer whose send ended early goes on at
 //! once while one that has everything waits for the next tick. The bounds kept here are one-sided:
 //! the lowest cursor may be too low and the sweep too early, never the other way.
 //!

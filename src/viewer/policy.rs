@@ -79,7 +79,7 @@ pub enum SlowViewer {
 /// What to do for a viewer now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plan {
-    /// Send ring bytes from here, up to so many and up to the slab's end. One at a time.
+    /// Send ring bytes from here, up to so many, or as many as lie together. One at a time.
     Send { offset: u64, len_max: usize },
     /// The bytes to send were put into `out`.
     Inline,

@@ -6,6 +6,7 @@ use crate::base::sizes::MIB;
 use crate::ring::arena::Arena;
 use crate::ring::arena::ArenaConfig;
 use crate::ring::arena::ArenaError;
+use crate::ring::arena::Slab;
 use crate::ring::cache::SlabCache;
 use crate::ring::free_list::FreeList;
 use std::sync::atomic::AtomicBool;
@@ -90,9 +91,9 @@ fn spare_slabs_stop_where_the_reserve_begins() {
 fn a_cache_takes_a_batch_and_gives_the_surplus_back() {
     let arena = small_arena(2, 512);
     let mut cache = SlabCache::new(arena);
-    let mut slabs = vec![cache.take(true).unwrap()];
+    let mut slabs = vec![cache.take(None, true).unwrap()];
     assert_eq!((cache.len(), arena.slabs_free()), (7, 504));
-    slabs.extend((0..20).map(|_| cache.take(true).unwrap()));
+    slabs.extend((0..20).map(|_| cache.take(None, true).unwrap()));
     assert_eq!((cache.len(), arena.slabs_free()), (3, 488));
     for slab in slabs {
         cache.give(slab);
@@ -102,8 +103,37 @@ fn a_cache_takes_a_batch_and_gives_the_surplus_back() {
     assert_eq!(arena.slabs_free(), 512);
     let few = small_arena(2, 64);
     let mut cache = SlabCache::new(few);
-    let _one = cache.take(true);
+    let _one = cache.take(None, true);
     assert!(cache.is_empty(), "a small arena is not emptied into caches");
+}
+
+#[test]
+fn neighbours_are_registered_together() {
+    let config = ArenaConfig { region_bytes_max: 4 * 192_512, ..config(8 * MIB, 4_096) };
+    let arena = Arena::reserve(&config).unwrap();
+    let neighbours = (0..12).filter(|slab| arena.are_neighbours(*slab, slab + 1));
+    assert_eq!(neighbours.collect::<Vec<_>>(), [0, 1, 2, 4, 5, 6, 8, 9, 10]);
+    assert!(
+        !arena.are_neighbours(1, 0) && !arena.are_neighbours(1, 1) && !arena.are_neighbours(1, 3)
+    );
+}
+
+#[test]
+fn a_stream_is_given_neighbours_where_they_are_at_hand() {
+    let arena = small_arena(2, 512);
+    let mut cache = SlabCache::new(arena);
+    let mut take = |after| cache.take(after, true).unwrap();
+    // Two streams, one slab after the other: each goes on behind its last where that is free.
+    let first: Vec<_> = (0..3).map(|_| take(None)).collect();
+    assert_eq!(first.iter().map(Slab::number).collect::<Vec<_>>(), [0, 1, 2]);
+    let other = take(Some(5));
+    assert_eq!(other.number(), 6);
+    assert_eq!(take(Some(first[2].number())).number(), 3);
+    // Back in any order, a ring is the same run again.
+    let [zero, one, two] = <[_; 3]>::try_from(first).unwrap();
+    [two, zero, one].into_iter().for_each(|slab| cache.give(slab));
+    let mut take = |after| cache.take(after, true).unwrap().number();
+    assert_eq!([take(None), take(Some(0)), take(Some(1))], [0, 1, 2]);
 }
 
 #[test]

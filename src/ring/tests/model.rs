@@ -126,6 +126,28 @@ fn an_operation_in_flight_keeps_its_slab() {
 }
 
 #[test]
+fn an_operation_over_two_neighbours_keeps_both() {
+    check_within(2, || {
+        let mut owner = Owner::new(4, 1);
+        let mut reader = owner.reader(0);
+        let reader = thread::spawn(move || {
+            let mut turn = reader.turn(Some(0));
+            if turn.tail() == 0 {
+                let pinned = turn.pin(0, 2 * PACKET_BYTES);
+                drop(turn);
+                assert_eq!(
+                    pinned.as_slice(),
+                    [[0; PACKET_BYTES], [1; PACKET_BYTES]].as_flattened()
+                );
+                reader.done(pinned);
+            }
+        });
+        (0..3).for_each(|_| owner.append());
+        reader.join().unwrap();
+    });
+}
+
+#[test]
 fn a_slab_that_two_hold_comes_back_after_both() {
     check_within(2, || {
         let mut owner = Owner::new(4, 2);

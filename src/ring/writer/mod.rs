@@ -319,7 +319,8 @@ impl Writer {
             return None;
         }
         let spare = self.taken() >= u64::from(self.promise.slabs());
-        if let Some(slab) = cache.take(spare) {
+        let after = self.ahead.back().or(self.live.back()).map(Slab::number);
+        if let Some(slab) = cache.take(after, spare) {
             return Some(slab);
         }
         self.sweep(cache);
@@ -332,7 +333,7 @@ impl Writer {
             self.retired_early_bytes += self.slab_bytes;
             self.retire(1, cache);
         }
-        cache.take(spare)
+        cache.take(after, spare)
     }
 
     fn over_stop(&self) -> bool {
