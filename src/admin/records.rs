@@ -115,6 +115,8 @@ pub struct EngineRecord {
     pub version: Option<String>,
     pub last_answer_at: Option<f64>,
     pub failures: u64,
+    /// It failed three times in a row: others are chosen first for a while.
+    pub rests: bool,
     pub last_error: Option<String>,
 }
 

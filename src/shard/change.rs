@@ -74,6 +74,9 @@ pub(crate) async fn page(shard: &Shard, change: Change, body: &[u8]) -> Page {
             };
             (Order::MoveStream { stream, to }, "no stream of this id runs")
         }
+        Change::WarmStream { stream, span } => {
+            (Order::WarmStream { id: stream, span }, "no shard for it")
+        }
         Change::ClearOffline(id) => (Order::ClearOffline(id), "this id is not known to be offline"),
         Change::DrainEngine { engine, draining } => {
             (Order::DrainEngine { engine, draining }, "no such engine")

@@ -15,6 +15,8 @@ use crate::shard::audience::Phase;
 use crate::shard::blocks::Person;
 use crate::shard::core::Core;
 use crate::shard::join::NotNow;
+use crate::shard::message::Message;
+use crate::shard::message::Watching;
 use crate::shard::source::Source;
 use crate::stream;
 use crate::viewer::CloseReason;
@@ -33,6 +35,11 @@ pub(crate) enum Order {
     },
     /// Its number, for an order that names it.
     FindEngine(String),
+    /// As a content id or an infohash.
+    WarmStream {
+        id: Infohash,
+        span: Duration,
+    },
     ClearOffline(Infohash),
     AddEngines(Vec<Spec>),
     DrainEngine {
@@ -60,6 +67,7 @@ impl Core {
                 Some(id) => Done::Done(serde_json::json!({ "number": id.0 })),
                 None => Done::NotMine,
             },
+            Order::WarmStream { id, span } => self.warm_stream(id, span),
             Order::ClearOffline(id) => self.clear_offline(id),
             Order::AddEngines(specs) => self.add_engines(specs),
             Order::DrainEngine { engine, draining } => self.drain_engine(&engine, draining),
@@ -81,6 +89,30 @@ impl Core {
         let id = source.session.infohash().to_string();
         self.feed(serial, stream::Input::Move { to, insists: false });
         Done::Done(serde_json::json!({ "id": id, "from": from }))
+    }
+
+    /// The home of the id has an audience for it without a viewer, which finds the stream or starts
+    /// it as one with viewers would.
+    fn warm_stream(&mut self, id: Infohash, span: Duration) -> Done {
+        let target = Target::Id(id);
+        if crate::registry::home(&target, self.mail.shards()) != self.me {
+            return Done::NotMine;
+        }
+        // An operator pays for no start.
+        let at = self.audience_for(target, None);
+        self.audiences[at].warm_until = Some(self.now + span);
+        self.pass_warmth(at);
+        Done::Done(serde_json::json!({ "id": id.to_string(), "seconds": span.as_secs() }))
+    }
+
+    /// The owner is told once it is known; from then on it is the owner's.
+    pub(crate) fn pass_warmth(&mut self, at: usize) {
+        let audience = &mut self.audiences[at];
+        let Some(channel) = audience.channel_id() else { return };
+        if let Some(until) = audience.warm_until.take() {
+            let what = Watching::Warm { until };
+            self.mail.send(channel.owner, Message::Watching { channel, what });
+        }
     }
 
     fn end_stream(&mut self, id: Infohash) -> Done {

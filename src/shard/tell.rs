@@ -202,6 +202,7 @@ impl Core {
             version: row.version,
             last_answer_at: row.last_ok.map(|at| wall - now.since(at).as_secs_f64()),
             failures: row.failures_total,
+            rests: row.rests_until.is_some_and(|until| until > now),
             last_error: row.reason,
         })
         .collect()

@@ -227,9 +227,11 @@ impl Session {
             return Adoption::Later;
         }
         let Some(attempt) = &self.attempt else {
-            // Between two sessions an open one is what is looked for, wherever it is.
+            // Between two sessions an open one is what is looked for, wherever it is; but a stop of
+            // ours that is on its way to that engine may end it there.
             return match (&self.search, self.asking) {
                 (Some(_), Some(_)) => Adoption::Later,
+                (Some(_), None) if self.stops.on(engine) => Adoption::Later,
                 (Some(_), None) => Adoption::Yes,
                 (None, _) => Adoption::No,
             };

@@ -109,11 +109,11 @@ impl Session {
         let since = self.audience.empty_since();
         let grace = self.settings.grace_period;
         if let Some(first_packet_at) = self.flow.first_packet_at {
-            return Some(since.max(first_packet_at) + grace);
+            return Some((since.max(first_packet_at) + grace).max(self.warm_until));
         }
         let since = self.health.alive_at.map_or(since, |alive_at| alive_at.max(since));
         let patience = if self.opened().is_some() { grace.max(STAT_SEEN_AFTER) } else { grace };
-        Some(since + patience)
+        Some((since + patience).max(self.warm_until))
     }
 
     pub(super) fn fire_grace(&mut self, now: Instant) {

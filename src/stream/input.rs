@@ -13,6 +13,7 @@ use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
 use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
+use crate::base::time::Instant;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
@@ -135,6 +136,10 @@ pub enum Input {
     /// Enough of a `PlayAside` has come to be played behind what is in the ring.
     Ready {
         generation: Generation,
+    },
+    /// The stream goes on until then, though nobody watches it. The last word counts.
+    Warm {
+        until: Instant,
     },
     /// An operator ends the stream.
     Kick {

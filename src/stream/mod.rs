@@ -117,6 +117,8 @@ pub struct Session {
     health: Health,
     budget: Budget,
     ending: Option<Ending>,
+    /// Nobody's absence ends it before.
+    warm_until: Instant,
     /// Names of the engines that were granted, for words to people.
     names: BTreeMap<EngineId, String>,
     told: Told,
@@ -182,6 +184,7 @@ impl Session {
             health: Health::default(),
             budget: Budget::default(),
             ending: None,
+            warm_until: Instant::ZERO,
             names: BTreeMap::new(),
             told: Told::default(),
             outputs: VecDeque::new(),
@@ -272,6 +275,7 @@ impl Session {
             Input::Idle { shard, close_generation } => self.on_idle(shard, close_generation, now),
             Input::Busy { shard: _, close_generation } => self.on_busy(close_generation, now),
             Input::ShardLost { shard } => self.on_shard_lost(shard, now),
+            Input::Warm { until } => self.warm_until = until,
             Input::Kick { reason } => self.on_kick(reason, now),
             Input::Move { to, insists } => self.on_move(to, insists, now),
             Input::Ready { generation } => self.on_ready(generation, now),

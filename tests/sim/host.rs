@@ -60,6 +60,7 @@ pub(crate) struct Stream {
     /// Bytes went into the ring since the last of them.
     pub(crate) is_alive: bool,
     pub(crate) was_kicked: bool,
+    pub(crate) warm_until: Instant,
     pub(crate) was_superseded: bool,
     /// Since when no person anywhere has watched or waited.
     pub(crate) deserted_since: Option<Instant>,
@@ -109,6 +110,7 @@ impl World {
             deaths: Vec::new(),
             is_alive: false,
             was_kicked: false,
+            warm_until: Instant::ZERO,
             was_superseded: false,
             deserted_since: None,
             started_at: self.now,
@@ -319,6 +321,12 @@ impl World {
             stream.was_kicked = true;
         }
         self.feed(id, Input::Kick { reason: CloseReason::Kicked });
+    }
+    pub(crate) fn warm(&mut self, id: StreamId, until: Instant) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.warm_until = until;
+        }
+        self.feed(id, Input::Warm { until });
     }
     pub(crate) fn vacate(&mut self, here: ShardId, engine: EngineId) {
         let on_it = self

@@ -223,8 +223,9 @@ impl World {
                 Some(first) => (first.max(since), settings.grace_period),
                 None => (stream.started_at.max(since), settings.start_timeout),
             };
+            let until = (from + patience).max(stream.warm_until);
             assert!(
-                now <= from + patience + SLACK * 2,
+                now <= until + SLACK * 2,
                 "{id:?} is {:?}, and nobody has wanted it since {since:?}",
                 stream.session.state()
             );

@@ -66,28 +66,9 @@ impl World {
                 self.check_single_player(id, engine, Sid::of(&path));
                 self.play(id, generation, engine, &path);
             }
-            Output::PlayAside { generation, engine, path } => {
-                self.check_single_player(id, engine, Sid::of(&path));
-                let stream = self.streams.get_mut(&id).expect("it is carrying out");
-                stream.aside = Some(generation);
-                stream.ingest.begin_aside();
-                self.counts.rivals += 1;
-                self.play(id, generation, engine, &path);
-            }
-            Output::Promote { generation } => {
-                let stream = self.streams.get_mut(&id).expect("it is carrying out");
-                assert_eq!(stream.aside.take(), Some(generation), "only what is read beside");
-                stream.ingest.promote();
-                stream.promoted = Some(generation);
-                self.counts.promoted += 1;
-            }
-            Output::CloseBody { generation } => {
-                let stream = self.streams.get_mut(&id).expect("it is carrying out");
-                assert!(stream.plays.remove(&generation).is_some(), "closed twice");
-                if stream.aside.take_if(|aside| *aside == generation).is_some() {
-                    stream.ingest.drop_aside();
-                }
-            }
+            body @ (Output::PlayAside { .. }
+            | Output::Promote { .. }
+            | Output::CloseBody { .. }) => self.change_body(id, body),
             Output::PollStat { generation, engine, path } => {
                 let event = EngineEvent::Stat { stream: id, generation, sid: Sid::of(&path) };
                 self.ask_engine(engine, event);
@@ -125,6 +106,35 @@ impl World {
             | Output::FailLog { .. }
             | Output::EngineTakenOver { .. }
             | Output::Frozen(_)) => self.tell(id, told),
+        }
+    }
+    /// What becomes of the bodies that are read.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`carry_out` has sorted them by name")]
+    fn change_body(&mut self, id: StreamId, output: Output) {
+        match output {
+            Output::PlayAside { generation, engine, path } => {
+                self.check_single_player(id, engine, Sid::of(&path));
+                let stream = self.streams.get_mut(&id).expect("it is carrying out");
+                stream.aside = Some(generation);
+                stream.ingest.begin_aside();
+                self.counts.rivals += 1;
+                self.play(id, generation, engine, &path);
+            }
+            Output::Promote { generation } => {
+                let stream = self.streams.get_mut(&id).expect("it is carrying out");
+                assert_eq!(stream.aside.take(), Some(generation), "only what is read beside");
+                stream.ingest.promote();
+                stream.promoted = Some(generation);
+                self.counts.promoted += 1;
+            }
+            Output::CloseBody { generation } => {
+                let stream = self.streams.get_mut(&id).expect("it is carrying out");
+                assert!(stream.plays.remove(&generation).is_some(), "closed twice");
+                if stream.aside.take_if(|aside| *aside == generation).is_some() {
+                    stream.ingest.drop_aside();
+                }
+            }
+            other => unreachable!("not about a body: {other:?}"),
         }
     }
     fn select(

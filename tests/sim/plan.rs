@@ -37,6 +37,8 @@ pub(crate) struct Faults {
     pub(crate) duplicate: u64,
     /// Of each second, for each stream: an operator moves it.
     pub(crate) moved: u64,
+    /// Of each second, for each stream: an operator wants it for a while.
+    pub(crate) warmed: u64,
     /// Of each second, for each engine: it is drained for a while.
     pub(crate) engine_drained: u64,
     /// A shard is not woken for what came.
@@ -90,6 +92,7 @@ impl Faults {
             query_fails: often(999),
             duplicate: often(300),
             moved: often(20),
+            warmed: often(10),
             engine_drained: often(10),
             bell_lost: often(300),
             mailbox_full: often(30),

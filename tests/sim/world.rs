@@ -435,6 +435,10 @@ impl World {
             if self.prng.chance(self.plan.faults.moved) {
                 self.feed(id, Input::Move { to: None, insists: false });
             }
+            if self.prng.chance(self.plan.faults.warmed) {
+                let until = self.now + Duration::from_micros(self.prng.below(30_000_000));
+                self.warm(id, until);
+            }
         }
     }
 

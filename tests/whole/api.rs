@@ -135,6 +135,7 @@ const ENGINE: &[(&str, Kind)] = &[
     ("max_sessions", CountOrNull),
     ("version", TextOrNull),
     ("last_answer_at", NumberOrNull),
+    ("rests", Bool),
     ("last_error", TextOrNull),
 ];
 

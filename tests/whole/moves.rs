@@ -114,7 +114,9 @@ fn a_slow_start_is_hedged_only_where_that_is_asked_for() {
         let (engines, specs) = twins(n);
         engines[0].control().set(Knob::SilentPrebuf, true);
         let start = Server::with_specs(&specs).set("RINGCAST_HEDGE_AFTER", hedge);
-        let server = both_up(start.set("PROXY_INIT_TIMEOUT", "4").start());
+        let server = both_up(
+            start.set("PROXY_INIT_TIMEOUT", if hedge == "off" { "2" } else { "10" }).start(),
+        );
         let reply = Player::ask(server.address, &path(n));
         let mut player = reply.begin();
         if hedge == "off" {
@@ -129,6 +131,47 @@ fn a_slow_start_is_hedged_only_where_that_is_asked_for() {
         let facts = server.api(&format!("/api/v1/streams/{}", rig::infohash(n)));
         assert_eq!((&facts["failovers"], &facts["discontinuities"]), (&0.into(), &0.into()));
     }
+}
+
+/// Nobody watches, and the next one to come finds it running.
+#[test]
+fn a_channel_is_warmed_before_anybody_comes() {
+    let engine = rig::engine(rig::one_channel(856).knob(Knob::ColdStartMs, 500_u64));
+    let server = Server::with(&[&engine]).set("PROXY_GRACE_PERIOD", "100ms").start().ready();
+    let warm = format!("/api/v1/streams/{}/warm", rig::content_id(856));
+    let reply = post(&server, &format!("{warm}?seconds=60"));
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let row = || server.api("/api/v1/streams")["streams"][0].clone();
+    eventually("it to run", || (row()["state"] == "active").then_some(()));
+    assert_eq!(row()["viewers"], 0);
+    for _ in 0..2 {
+        let mut player = Player::open(server.address, &Server::play(&rig::content_id(856)));
+        assert!(player.play(SECOND).is_unbroken());
+        player.leave();
+        eventually("nobody", || (row()["viewers"] == 0).then_some(()));
+    }
+    assert_eq!(engine.control().counters().sessions_opened, 1);
+    // The last word counts: it ends when that is over.
+    assert_eq!(post(&server, &format!("{warm}?seconds=1")).status, 200);
+    rig::await_stops(&engine, 1);
+    assert_eq!(post(&server, &format!("{warm}?seconds=0")).status, 400);
+}
+
+/// Warming is not forcing: a channel that does not start is given up like any other.
+#[test]
+fn what_cannot_be_warmed_says_so() {
+    let engine = rig::engine(rig::one_channel(857));
+    engine.control().set_for(&rig::infohash(857), Knob::JsonError, "failed to load content");
+    let server = Server::with(&[&engine]).start().ready();
+    let warm = format!("/api/v1/streams/{}/warm", rig::infohash(857));
+    assert_eq!(post(&server, &warm).status, 200);
+    server.await_line(&["stream failed", &rig::infohash(857)]);
+    eventually("the mark", || (server.api("/api/v1/offline")["total"] == 1).then_some(()));
+    let asked = engine.control().counters().getstreams;
+    assert_eq!(post(&server, &warm).status, 200);
+    server.await_line(&["stream not warmed", &rig::infohash(857), "failed to load content"]);
+    assert_eq!(engine.control().counters().getstreams, asked, "no engine is asked again");
+    assert_eq!(server.api("/api/v1/streams")["total"], 0);
 }
 
 #[test]

@@ -50,6 +50,10 @@ impl Breaker {
         }
     }
 
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        self.rests_until
+    }
+
     pub(super) fn is_resting(&self, now: Instant) -> bool {
         self.rests_until.is_some_and(|until| until > now)
     }

@@ -243,6 +243,7 @@ impl Engine {
             version: self.version.clone(),
             last_ok: self.health.last_ok(),
             draining: self.is_draining(),
+            rests_until: self.breaker.rests_until(),
             chosen_total: self.chosen_total,
             failures_total: self.failures_total,
         }

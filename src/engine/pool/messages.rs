@@ -210,6 +210,8 @@ pub struct EngineRow {
     pub version: Option<String>,
     pub last_ok: Option<Instant>,
     pub draining: bool,
+    /// It failed what was asked of it, three times in a row: others are chosen first until then.
+    pub rests_until: Option<Instant>,
     pub chosen_total: u64,
     pub failures_total: u64,
 }

@@ -21,6 +21,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::breaker::Breaker;
 use self::engine::Engine;
 use self::engine::Transition;
 pub use self::health::EngineState;
@@ -137,6 +138,10 @@ impl Pool {
             Input::Drain { engine, draining } => {
                 if let Some(engine) = self.engines.get_mut(&engine) {
                     engine.drain_asked = draining;
+                    if !draining {
+                        // Whoever takes it back in trusts it.
+                        engine.breaker = Breaker::default();
+                    }
                     self.has_changed = true;
                 }
             }
@@ -421,6 +426,8 @@ impl Pool {
     }
 }
 
+#[cfg(test)]
+mod choice_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
