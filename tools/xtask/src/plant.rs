@@ -36,14 +36,13 @@ pub(crate) fn plant(words: &[&str]) -> Result<(), String> {
     for (name, patch) in &all {
         if names.is_empty() || names.contains(&name.as_str()) {
             println!("xtask: planted: {name}");
-            rows.push((name, sweep(patch, seeds)?));
+            let (count, first) = sweep(patch, seeds)?;
+            println!("xtask: {count} of {seeds} seeds find {name}, the first are {first}");
+            rows.push((name, count));
         }
     }
-    for (name, (count, first)) in &rows {
-        println!("xtask: {count:>5} of {seeds} seeds find {name}, the first are {first}");
-    }
     let missed: Vec<&str> =
-        rows.iter().filter(|(_, found)| found.0 == 0).map(|(name, _)| name.as_str()).collect();
+        rows.iter().filter(|(_, found)| *found == 0).map(|(name, _)| name.as_str()).collect();
     if missed.is_empty() { Ok(()) } else { Err(format!("no seed finds {}", missed.join(", "))) }
 }
 
