@@ -170,7 +170,7 @@ impl Audience {
         let Self { reader, fanout, policy, players, sockets, out, now, .. } = self;
         let before = sockets.bytes;
         let mut turn = reader.turn(fanout.lowest_cursor(false));
-        fanout.note_head(turn.head(), *now, *now);
+        fanout.note_head(turn.head(), *now, *now, *now);
         plan_all(fanout, &mut turn, policy, players.iter_mut(), out, *now, &mut sockets.act(*now));
         drop(turn);
         while sockets.complete(players, reader, *now) {

@@ -77,6 +77,11 @@ fn settings_of_operators() {
 }
 
 #[test]
+fn texts_of_strangers() {
+    replay("texts");
+}
+
+#[test]
 fn operations_of_the_ring() {
     replay("ring");
 }

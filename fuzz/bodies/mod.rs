@@ -6,6 +6,7 @@
 
 mod media;
 mod ring;
+mod texts;
 
 use ringcast::config;
 use ringcast::engine::orchestrator;
@@ -27,11 +28,12 @@ use ringcast::router::Route;
 pub(crate) use media::psi;
 pub(crate) use media::ts_sync_scan;
 pub(crate) use ring::ring;
+pub(crate) use texts::texts;
 
 /// A target and its body.
 pub(crate) type Body = (&'static str, fn(&[u8]));
 
-pub(crate) const ALL: [Body; 8] = [
+pub(crate) const ALL: [Body; 9] = [
     ("request_head", request_head),
     ("engine_head", engine_head),
     ("engine_body", engine_body),
@@ -40,6 +42,7 @@ pub(crate) const ALL: [Body; 8] = [
     ("psi", psi),
     ("settings", settings),
     ("ring", ring),
+    ("texts", texts),
 ];
 
 /// A viewer's request, as it arrives and as a whole, through the router and its refusals.

@@ -24,6 +24,7 @@ use rustix::net::Shutdown;
 use slab::Slab;
 
 use crate::base::time::Instant;
+use crate::net::sock;
 use crate::net::sweep;
 use crate::net::sweep::Sweep;
 
@@ -184,6 +185,20 @@ impl Closer {
     /// Every wait of the connection or listener wakes.
     pub fn shutdown(&self) {
         self.0.shut_down(Sweep::Both);
+    }
+
+    /// From now on a wait for bytes wakes when so many are there, or an end; one that waits and has
+    /// them wakes at once. The kernel wakes with fewer when the peer could not send more.
+    pub fn wake_from(&self, bytes: usize) {
+        if let Some(fd) = self.0.fd() {
+            sock::set_receive_low(fd, bytes);
+        }
+    }
+
+    /// What the kernel may hold of what the peer sent; zero when the connection is gone.
+    pub fn receive_buffer_bytes(&self) -> usize {
+        let size = |fd| rustix::net::sockopt::socket_recv_buffer_size(fd).ok();
+        self.0.fd().and_then(size).unwrap_or(0)
     }
 }
 

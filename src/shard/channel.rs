@@ -6,6 +6,7 @@
 
 use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
+use crate::base::time::Instant;
 use crate::ring::Ring;
 use crate::stream::Answer;
 use crate::viewer::CloseReason;
@@ -29,6 +30,8 @@ pub(crate) struct Channel {
     /// The longest gap between two reads from the engine in the last 60 s, in microseconds: how
     /// far behind live a viewer must start to have something to play meanwhile. Read every turn.
     read_gap_us: AtomicU64,
+    /// Since when the bytes of the last commit may have waited, in microseconds of the one clock.
+    waited_since_us: AtomicU64,
     facts: Mutex<Facts>,
 }
 
@@ -50,7 +53,7 @@ impl std::fmt::Debug for Channel {
 impl Channel {
     pub(crate) fn new(id: ChannelId, ring: Arc<Ring>, infohash: Infohash) -> Self {
         let facts = Mutex::new(Facts { infohash, wait_answer: None, close_reason: None });
-        Self { id, ring, read_gap_us: AtomicU64::new(0), facts }
+        Self { id, ring, read_gap_us: AtomicU64::new(0), waited_since_us: AtomicU64::new(0), facts }
     }
 
     pub(crate) fn read_gap(&self) -> Duration {
@@ -59,6 +62,16 @@ impl Channel {
 
     pub(crate) fn set_read_gap(&self, gap: Duration) {
         self.read_gap_us.store(gap.as_micros() as u64, Relaxed);
+    }
+
+    /// Of the newest bytes that a head shows, or of newer ones.
+    pub(crate) fn waited_since(&self) -> Instant {
+        Instant::from_micros(self.waited_since_us.load(Relaxed))
+    }
+
+    /// Before the commit of these bytes, which carries it.
+    pub(crate) fn set_waited_since(&self, at: Instant) {
+        self.waited_since_us.store(at.as_micros(), Relaxed);
     }
 
     pub(crate) fn infohash(&self) -> Infohash {

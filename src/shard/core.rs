@@ -57,6 +57,15 @@ const LAST_ACKS_MAX: Duration = Duration::from_secs(1);
 /// Between two turns without rest there are only the tasks that woke.
 const SLEPT_MIN: Duration = Duration::from_millis(1);
 
+/// A turn looks at every audience that there is, some 50 ns of them each. So with many of them turns
+/// keep their distance: what happens in between is done together, and looking stays some percent of
+/// a core whatever the number. It delays a byte by this at most.
+const TURN_APART_PER_AUDIENCE: Duration = Duration::from_micros(4);
+const TURN_APART_MAX: Duration = Duration::from_millis(4);
+
+/// Fewer audiences need no distance.
+const AUDIENCES_APART_MIN: usize = 128;
+
 /// A shard that has nothing left looks this often whether the others have.
 const QUIET_TURN_MAX: Duration = Duration::from_millis(10);
 
@@ -208,6 +217,12 @@ impl Core {
         let config = &shared.config;
         let Estate { mail, outbox, live, pool, directory, stats, .. } = estate;
         let (tokens, viewers, serials) = (estate.tokens, estate.viewers, estate.serials);
+        let sources: BTreeMap<u64, Source> =
+            estate.sources.into_iter().map(|source| (source.id.serial, source)).collect();
+        let of = |(serial, source): (&u64, &Source)| {
+            source.keys.iter().map(|key| (key.clone(), *serial)).collect::<Vec<_>>()
+        };
+        let source_keys = sources.iter().flat_map(of).collect();
         Self {
             me: mail.me(),
             now: time::now(),
@@ -222,8 +237,8 @@ impl Core {
             places: Slab::new(),
             audiences: Slab::new(),
             audience_keys: BTreeMap::new(),
-            sources: BTreeMap::new(),
-            source_keys: BTreeMap::new(),
+            sources,
+            source_keys,
             agenda: Agenda::new(),
             resolver: Resolver::new(config.resolver),
             directory,
@@ -289,7 +304,7 @@ impl Core {
         self.now = began;
         // A shard that did not sleep has not looked since its last turn began: what it finds now may
         // have waited all that time.
-        let slept = began.since(self.turned.1) >= SLEPT_MIN;
+        let slept = began.since(self.turned.1) >= SLEPT_MIN + self.apart();
         self.news_since = if slept { began } else { self.turned.0 };
         self.collect();
         self.receive();
@@ -313,6 +328,18 @@ impl Core {
         }
         let idle_max = if self.draining { QUIET_TURN_MAX } else { IDLE_TURN_MAX };
         self.next_deadline().min(ended + idle_max)
+    }
+
+    fn apart(&self) -> Duration {
+        match self.audiences.len() {
+            ..AUDIENCES_APART_MIN => Duration::ZERO,
+            many => (TURN_APART_PER_AUDIENCE * many as u32).min(TURN_APART_MAX),
+        }
+    }
+
+    /// The next turn begins then at the earliest.
+    pub(crate) fn rests_until(&self) -> Instant {
+        self.turned.1 + self.apart()
     }
 
     /// Takes what the egress has to say, so that its wake-up is silent again; the events are
@@ -428,7 +455,7 @@ impl Core {
                 let (accepted, socket) = *adopted;
                 crate::net::runtime::spawn(accept::serve(self.handle(), accepted, socket));
             }
-            Message::ShardLost { shard } => self.on_shard_lost(shard),
+            Message::ShardLost { shard, kept } => self.on_shard_lost(shard, &kept),
             #[cfg(debug_assertions)]
             Message::Panic => panic!("a shard was asked to panic"),
             Message::Reload(live) => self.on_reload(live),

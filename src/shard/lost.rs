@@ -2,14 +2,15 @@
 //!
 //! The panic was caught at the top of the thread; the tasks are leaked there, and nothing of them
 //! runs again. What they shared, the shard's [`Core`], is taken from them: its sockets are broken,
-//! what the kernel may still read is never used again, its streams end. What other shards count on
-//! goes on under the same number: the mailboxes, the numbers that were given out, who runs where,
-//! and on shard 0 the pool.
+//! and what the kernel may still read is never used again. What other shards count on goes on under
+//! the same number: the mailboxes, the numbers that were given out, who runs where, on shard 0 the
+//! pool, and the streams that somebody watches elsewhere. For such a stream it is as if its engine
+//! had cut the body: another session follows by the road of every failover, into the same ring.
 //!
-//! The heir tells everybody. Each shard then forgets the lost one's streams and viewers, closes its
-//! own viewers of those streams (`shard_lost`: they come back and start them anew), and asks again
-//! what was not answered. A part that does not satisfy its invariants is not inherited; without the
-//! pool, or when it panics again soon, the process ends instead.
+//! The heir tells everybody. Each shard then forgets the lost one's viewers and other streams, closes
+//! its own viewers of those (`shard_lost`: they come back and start them anew), and asks again what
+//! was not answered. A part that does not satisfy its invariants, or was being changed when it
+//! happened, is not inherited; without the pool, or when it panics again soon, the process ends.
 
 use crate::admin::hygiene;
 use crate::admin::lines::ViewerEnd;
@@ -22,15 +23,19 @@ use crate::registry::directory::Directory;
 use crate::shard::Shared;
 use crate::shard::audience::Phase;
 use crate::shard::audience::Stage;
+use crate::shard::audience::shard_bit;
 use crate::shard::core::Core;
 use crate::shard::core::Shard;
 use crate::shard::engine_io;
 use crate::shard::engine_io::Address;
 use crate::shard::live::Live;
 use crate::shard::mailbox::Mailboxes;
+use crate::shard::message::Kept;
 use crate::shard::message::Message;
 use crate::shard::mirror::Teller;
+use crate::shard::source::Source;
 use crate::shard::stats::Stats;
+use crate::stream::Failure;
 use crate::stream::Input;
 use crate::stream::UnlessReplaced;
 use crate::viewer::CloseReason;
@@ -56,6 +61,8 @@ pub(crate) struct Estate {
     pub(crate) pool: Option<Pool>,
     pub(crate) directory: Directory,
     pub(crate) stats: Stats,
+    /// Streams that go on.
+    pub(crate) sources: Vec<Source>,
     /// Numbers given out: none of them is given out twice.
     pub(crate) tokens: u64,
     pub(crate) viewers: u64,
@@ -81,6 +88,7 @@ impl Estate {
             pool: has_pool.then(|| Pool::new(config.live.pool)),
             directory: Directory::new(config.directory),
             stats: Stats::default(),
+            sources: Vec::new(),
             tokens: 0,
             viewers: 0,
             serials: 0,
@@ -118,6 +126,7 @@ impl Core {
             return None;
         }
         self.mourn();
+        let kept = self.take_survivors();
         let stops = self.abandoned_sessions();
         let (tokens, viewers, serials) = self.numbers();
         let Self { me, shared, live, mail, egress, audiences, sources, .. } = self;
@@ -145,6 +154,7 @@ impl Core {
             pool,
             directory,
             stats,
+            sources: kept,
             tokens,
             viewers,
             serials,
@@ -179,6 +189,28 @@ impl Core {
         self.stats.viewers = 0;
     }
 
+    /// Streams that somebody watches on another shard, and whose brain and ring nobody was changing.
+    fn take_survivors(&mut self) -> Vec<Source> {
+        let me = shard_bit(self.me);
+        let goes_on = |source: &Source| {
+            source.hands == 0
+                && source.is_current()
+                && source.session.accepts_viewers()
+                && source.ingest.generation().is_some()
+                && source.writer.head() > 0
+                && source.subscribers & !me != 0
+                && catch_unwind(AssertUnwindSafe(|| source.session.check_invariants())).is_ok()
+        };
+        let sources = std::mem::take(&mut self.sources).into_values();
+        let (mut kept, over): (Vec<_>, Vec<_>) = sources.partition(goes_on);
+        self.sources = over.into_iter().map(|source| (source.id.serial, source)).collect();
+        for source in &mut kept {
+            source.subscribers &= !me;
+            source.copied.remove(&self.me);
+        }
+        kept
+    }
+
     fn abandoned_sessions(&self) -> Vec<Stop> {
         let running = self.sources.values().filter(|source| !source.ended);
         let stops = running.filter_map(|source| {
@@ -194,8 +226,16 @@ impl Core {
     pub(super) fn settle_estate(&mut self, stops: Vec<Stop>) {
         let owner = self.me;
         self.ask_pool(pool::Input::ReleaseAll { owner });
+        let kept = self.sources.values();
+        let kept: Arc<[Kept]> =
+            kept.map(|source| Kept { channel: source.id, keys: source.keys.clone() }).collect();
         for to in (0..self.mail.shards()).map(|to| ShardId(to as u8)).filter(|to| *to != owner) {
-            self.mail.send(to, Message::ShardLost { shard: owner });
+            self.mail.send(to, Message::ShardLost { shard: owner, kept: kept.clone() });
+        }
+        self.claim_kept(owner, &kept);
+        let serials: Vec<u64> = self.sources.keys().copied().collect();
+        for serial in serials {
+            self.go_on(serial);
         }
         for Stop { address, path, unless_replaced } in stops {
             self.stops_pending += 1;
@@ -211,13 +251,35 @@ impl Core {
         }
     }
 
-    /// What another shard had is gone.
-    pub(crate) fn on_shard_lost(&mut self, shard: ShardId) {
+    /// Nobody reads the body of this stream any more.
+    fn go_on(&mut self, serial: u64) {
+        let Some(source) = self.sources.get_mut(&serial) else { return };
+        self.agenda.note(source.next_deadline(&self.shared.config.policy));
+        if source.ingest.dirty {
+            self.agenda.moved(serial);
+        }
+        let generation = source.ingest.generation().expect("a body was being read");
+        self.feed(serial, Input::ShardLost { shard: self.me });
+        self.feed(serial, Input::BodyEnded { generation, failure: Failure::Cut });
+    }
+
+    /// On the homes of their keys.
+    fn claim_kept(&mut self, owner: ShardId, kept: &[Kept]) {
+        for key in kept.iter().flat_map(|kept| &kept.keys) {
+            if crate::registry::home(key, self.mail.shards()) == self.me {
+                self.directory.claim(key, owner);
+            }
+        }
+    }
+
+    /// What another shard had is gone, but for the streams that go on.
+    pub(crate) fn on_shard_lost(&mut self, shard: ShardId, kept: &[Kept]) {
         self.directory.release_shard(shard);
+        self.claim_kept(shard, kept);
         let serials: Vec<u64> = self.sources.keys().copied().collect();
         for serial in serials {
             if let Some(source) = self.sources.get_mut(&serial) {
-                source.subscribers &= !crate::shard::audience::shard_bit(shard);
+                source.subscribers &= !shard_bit(shard);
                 source.copied.remove(&shard);
             }
             self.feed(serial, Input::ShardLost { shard });
@@ -226,6 +288,10 @@ impl Core {
         for at in audiences {
             let Some(audience) = self.audiences.get_mut(at) else { continue };
             match &audience.stage {
+                Stage::Attached(channel) if kept.iter().any(|kept| kept.channel == channel.id) => {
+                    // What was told may have been lost with who heard it.
+                    audience.told = None;
+                }
                 Stage::Attached(channel) if channel.id.owner == shard => {
                     let channel = channel.id;
                     // Nobody will ask for it: it goes with its last viewer.

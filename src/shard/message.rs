@@ -29,6 +29,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A stream that outlives the shard that read it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) channel: ChannelId,
+    pub(crate) keys: Vec<Target>,
+}
+
 /// A shard that asks for a stream, with what it has to show for it.
 #[derive(Debug)]
 pub(crate) struct Subscribe {
@@ -170,9 +177,11 @@ pub(crate) enum Message {
 
     /// A connection that another shard accepted.
     Adopt(Box<(Accepted, Seat)>),
-    /// A shard panicked, and goes on with nothing of what it had.
+    /// A shard panicked, and goes on with little of what it had.
     ShardLost {
         shard: ShardId,
+        /// Its streams that go on.
+        kept: Arc<[Kept]>,
     },
     /// For tests.
     #[cfg(debug_assertions)]

@@ -31,6 +31,7 @@ use crate::stream::Code;
 use crate::stream::Input;
 use crate::stream::Session;
 use crate::stream::Setup;
+use crate::viewer::Policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,8 @@ pub(crate) struct Source {
     /// What the address that wanted it first pays until it gives bytes, or ends.
     pub(crate) start: Option<Paid>,
     pub(crate) ended: bool,
+    /// How many times over the brain or the ring is at work: after a panic it is half done.
+    pub(crate) hands: u32,
     pub(crate) told: crate::shard::mirror::Told,
     pub(crate) started_wall: Wall,
     pub(crate) tend_at: Instant,
@@ -109,10 +112,11 @@ impl Source {
         self.ingest.close(generation);
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self, policy: &Policy) -> Option<Instant> {
         let session = if self.ended { None } else { self.session.poll_timeout() };
         let tend = (self.writer.held_bytes() > 0 || self.ended).then_some(self.tend_at);
-        [session, tend].into_iter().flatten().min()
+        let read = self.ingest.read_deadline(policy);
+        [session, tend, read].into_iter().flatten().min()
     }
 }
 
@@ -180,11 +184,12 @@ impl Core {
             held: Vec::new(),
             start: subscribe.start.paid.take(),
             ended: false,
+            hands: 0,
             told: crate::shard::mirror::Told::default(),
             started_wall: Wall::now(),
             tend_at: self.now + TEND_EVERY,
         };
-        self.agenda.note(source.next_deadline());
+        self.agenda.note(source.next_deadline(&self.shared.config.policy));
         self.sources.insert(id.serial, source);
         self.source_keys.insert(subscribe.key.clone(), id.serial);
         Ok(id.serial)
@@ -219,14 +224,23 @@ impl Core {
         if source.ended {
             return;
         }
+        source.hands += 1;
         source.session.handle(input, now);
         self.drain_session(serial);
+        self.let_be(serial);
+    }
+
+    /// The stream is as it should be again.
+    pub(crate) fn let_be(&mut self, serial: u64) {
+        if let Some(source) = self.sources.get_mut(&serial) {
+            source.hands -= 1;
+        }
     }
 
     fn drain_session(&mut self, serial: u64) {
         while let Some(source) = self.sources.get_mut(&serial) {
             let Some(output) = source.session.poll_output() else {
-                self.agenda.note(source.next_deadline());
+                self.agenda.note(source.next_deadline(&self.shared.config.policy));
                 return;
             };
             self.carry_out(serial, output);
@@ -248,10 +262,12 @@ impl Core {
     pub(crate) fn session_timer(&mut self, serial: u64) {
         let now = self.now;
         let Some(source) = self.sources.get_mut(&serial) else { return };
+        source.hands += 1;
         if !source.ended && source.session.poll_timeout().is_some_and(|at| at <= now) {
             source.session.handle_timeout(now);
         }
         self.drain_session(serial);
+        self.let_be(serial);
     }
 
     pub(crate) fn on_ended(&mut self, serial: u64) {

@@ -54,7 +54,9 @@ impl Core {
         if let Some(aside) = source.aside.as_ref().filter(|aside| aside.is_wanted(generation)) {
             return aside.flow();
         }
+        source.hands += 1;
         let flow = source.ingest.flow(generation, &mut source.writer, &mut self.cache, now);
+        source.hands -= 1;
         let paused = source.ingest.paused_since;
         match (flow, paused) {
             (Flow::Pause(_), None) => {
@@ -97,6 +99,7 @@ impl Core {
             }
         };
         let before = decoder.body_bytes();
+        source.hands += 1;
         let Source { aside, ingest, writer, .. } = source;
         let beside = aside.as_mut().filter(|aside| aside.is_wanted(generation));
         let mut is_ready = false;
@@ -109,7 +112,9 @@ impl Core {
             }
             None => ingest.take(slice, decoder, writer, cache, now),
         };
-        if ingest.dirty && !was_dirty {
+        let is_dirty = ingest.dirty;
+        source.hands -= 1;
+        if is_dirty && !was_dirty {
             agenda.moved(serial);
         }
         stats.ingest_bytes += decoder.body_bytes() - before;
@@ -134,20 +139,35 @@ impl Core {
             due.extend(others.map(|(serial, _)| *serial));
         }
         for serial in due.drain(..) {
+            // One that has moved may have gone since.
+            let Some(source) = self.sources.get_mut(&serial) else { continue };
+            source.hands += 1;
             self.tend(serial);
+            self.let_be(serial);
         }
         if is_sweep {
             due.extend(self.sources.keys());
-            due.drain(..).for_each(|serial| self.session_timer(serial));
+            for serial in due.drain(..) {
+                self.read_timer(serial);
+                self.session_timer(serial);
+            }
         }
         self.due_sources = due;
+    }
+
+    /// Bytes that wait in the engine's socket for others are not to wait any longer.
+    fn read_timer(&mut self, serial: u64) {
+        let (now, policy) = (self.now, &self.shared.config.policy);
+        let Some(source) = self.sources.get_mut(&serial) else { return };
+        if source.ingest.read_deadline(policy).is_some_and(|at| at <= now) {
+            source.ingest.read_now(now);
+        }
     }
 
     fn tend(&mut self, serial: u64) {
         let now = self.now;
         let fair = self.fair_share_bytes();
         let ttl = self.shared.config.buffer_ttl;
-        // One that has moved may have gone since.
         let Some(source) = self.sources.get_mut(&serial) else { return };
         if source.ended {
             source.ingest.dirty = false;
@@ -168,6 +188,7 @@ impl Core {
         let joined = source.ingest.joined.take();
         let generation = source.ingest.generation();
         if moved {
+            source.channel.set_waited_since(source.ingest.waited_since());
             source.writer.commit(media_us, bitrate.unwrap_or(0));
             self.mail.wake(source.subscribers);
         }
@@ -179,6 +200,7 @@ impl Core {
             source.writer.set_cap(wish.clamp(least, fair));
             let gap = source.ingest.read_gap();
             source.channel.set_read_gap(gap);
+            source.ingest.tune(bitrate.unwrap_or(0), &self.shared.config.policy, now);
         }
         source.tend_twin(bitrate.unwrap_or(0), self.shared.config.send, now);
         let tended = source.writer.tend(&mut self.cache);

@@ -439,6 +439,10 @@ async fn turns(shard: &Shard, mut stoppers: Vec<Stopper>) {
             }
         }
         wait(shard, next).await;
+        let rest = shard.quietly(|core| core.rests_until());
+        if rest > time::now() {
+            runtime::sleep_until(rest).await;
+        }
     }
 }
 

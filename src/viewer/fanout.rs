@@ -59,15 +59,16 @@ impl Fanout {
         }
     }
 
-    /// The head of this turn, before anything is planned. What is new had not come at `since`.
-    pub fn note_head(&mut self, head: u64, since: Instant, now: Instant) {
+    /// The head of this turn, before anything is planned. What is new was not in the ring at
+    /// `since`, and may have waited elsewhere since `waited_since`.
+    pub fn note_head(&mut self, head: u64, since: Instant, waited_since: Instant, now: Instant) {
         assert!(head >= self.head, "a head goes forward");
         if head == self.head {
             return;
         }
         let came = self.arrivals.note(since, now);
         if self.head == self.released {
-            self.oldest_unsent_at = came;
+            self.oldest_unsent_at = came.min(waited_since);
         }
         self.head = head;
     }

@@ -333,7 +333,7 @@ impl World {
                 Some(visit)
             }
         };
-        fanout.note_head(reader.ring().head(), now, now);
+        fanout.note_head(reader.ring().head(), now, now, now);
         if reader.ring().is_ended() && !std::mem::replace(has_ended, true) {
             fanout.note_end();
         }

@@ -196,7 +196,8 @@ fn silence_is_filled_with_a_null_packet_a_second() {
     let first = players[0].await_nulls(1);
     assert!(begun.elapsed() < Duration::from_secs(5), "{first:?}");
     let fourth = players[0].await_nulls(4);
-    assert!(fourth - first > Duration::from_millis(2_500), "not a bunch: {:?}", fourth - first);
+    // Three seconds, less what the reader of the first one was late.
+    assert!(fourth - first > Duration::from_millis(1_500), "not a bunch: {:?}", fourth - first);
     for player in &mut players {
         player.await_nulls(4);
         let report = player.report();
@@ -221,8 +222,8 @@ fn silence_is_filled_with_a_null_packet_a_second() {
     assert!(report.is_unbroken(), "{report:?}");
 }
 
-/// Bytes that a viewer who is far behind gets while another one, at live, gets a megabyte.
-fn caught_up_bytes(n: u32, rate: &str) -> u64 {
+/// Bytes that a viewer who is far behind gets while another one, at live, gets so many.
+fn caught_up_bytes(n: u32, rate: &str, live_bytes: u64) -> u64 {
     let engine = rig::engine(rig::quick(tagged(n, 16_000_000)));
     let start = Server::with(&[&engine]).set("RINGCAST_JOIN_SECONDS", "0");
     let server = start.set("RINGCAST_CATCHUP_RATE", rate).start().ready();
@@ -241,7 +242,7 @@ fn caught_up_bytes(n: u32, rate: &str) -> u64 {
             }
             behind.report()
         });
-        live.play_on(1_000_000);
+        live.play_on(live_bytes);
         let caught = caught.load(Ordering::Relaxed);
         over.store(true, Ordering::Relaxed);
         let report = reading.join().unwrap();
@@ -256,10 +257,11 @@ fn caught_up_bytes(n: u32, rate: &str) -> u64 {
 fn catching_up_is_capped_at_a_multiple_of_the_bitrate() {
     // A megabyte went by: 1.5 of them, a quarter of a second on credit (0.75 MB), and what the
     // two kernels had in their buffers.
-    let capped = caught_up_bytes(150, "1.5");
+    let capped = caught_up_bytes(150, "1.5", 1_000_000);
     assert!((1_000_000..3_500_000).contains(&capped), "{capped}");
-    let free = caught_up_bytes(151, "off");
-    assert!(free > 6_000_000, "{free}");
+    // Ten megabytes are there in the end; capped it would be 5.25 of them, and the buffers.
+    let free = caught_up_bytes(151, "off", 3_000_000);
+    assert!(free > 8_000_000, "{free}");
 }
 
 #[test]
@@ -308,9 +310,11 @@ fn a_storm_of_joins_larger_than_a_turn_gives_everybody_every_byte() {
     let asked: Vec<_> = (0..VIEWERS).map(|_| Player::ask(server.address, &path(120))).collect();
     server.signal(rustix::process::Signal::CONT);
     let mut players: Vec<Player> = asked.into_iter().map(rig::Asked::begin).collect();
-    for player in &mut players {
-        let report = player.play(SECOND / 2);
-        assert!(report.is_unbroken(), "{report:?}");
+    rig::while_they_play(std::slice::from_mut(&mut first), || {
+        rig::play_together(&mut players, SECOND / 2);
+    });
+    for player in &players {
+        assert!(player.report().is_unbroken(), "{:?}", player.report());
     }
     assert!(first.play_on(SECOND / 8).is_unbroken(), "{:?}", first.report());
     assert_eq!(server.count("viewers"), VIEWERS as u64 + 1);

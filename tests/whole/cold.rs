@@ -49,9 +49,8 @@ fn a_player_that_gives_up_and_comes_back_gets_its_picture_when_the_start_is_done
         sleep_until(begun + Duration::from_millis(1_000 * tries));
     };
     assert_eq!(player.status, 200, "{}", player.head);
-    // Two tries end before the start can be done; the third one or (on a slow day) the fourth
-    // finds it.
-    assert!((3..=4).contains(&tries), "the picture came at try {tries}");
+    // Two tries end before the start can be done.
+    assert!(tries >= 3, "the picture came at try {tries}");
     assert!(player.play(3 * SECOND).is_unbroken());
     let counters = engine.control().counters();
     assert_eq!((counters.getstreams, counters.sessions_opened), (1, 1), "{counters:?}");

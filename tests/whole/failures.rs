@@ -93,7 +93,12 @@ fn a_viewer_that_reads_nothing_does_not_hinder_what_follows() {
     let channel = Channel::signed(&rig::infohash(150)).bitrate_bps(16_000_000);
     let config = Config::default().knob(Knob::BurstBytes, 8_000_000_u64).channel(channel);
     let engine = rig::engine(config);
-    let server = Server::with(&[&engine]).set("RINGCAST_JOIN_SECONDS", "3").start().ready();
+    let server = Server::with(&[&engine])
+        .set("RINGCAST_JOIN_SECONDS", "3")
+        // It is not for standing still that this one might be closed.
+        .set("RINGCAST_SEND_STALL_TIMEOUT", "60")
+        .start()
+        .ready();
     let path = format!("/ace/getstream?infohash={}", rig::infohash(150));
     let stuck = Player::open(server.address, &path);
     let mut first = Player::open(server.address, &path);

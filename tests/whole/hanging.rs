@@ -32,8 +32,8 @@ fn an_engine_that_never_opens_is_a_504_and_nothing_hangs_behind_it() {
     let engine = rig::engine(rig::one_channel(1_502));
     engine.control().set_for(&rig::infohash(1_599), Knob::HangGetstream, true);
     let server = Server::with(&[&engine])
-        .set("PROXY_INIT_TIMEOUT", "1")
-        .set("RINGCAST_START_TIMEOUT", "2")
+        .set("PROXY_INIT_TIMEOUT", "3")
+        .set("RINGCAST_START_TIMEOUT", "4")
         .start()
         .ready();
     let hanging = format!("/ace/getstream?infohash={}", rig::infohash(1_599));

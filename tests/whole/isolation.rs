@@ -32,37 +32,41 @@ fn field(line: &str, name: &str) -> u64 {
     value.split(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("{line}"))
 }
 
+/// The 99th percentile of what these players' packets took since they were emitted; it begins anew.
+fn p99(players: &mut [Player]) -> Duration {
+    let mut all = players[0].report().latency;
+    players[1..].iter().for_each(|player| all.merge(&player.report().latency));
+    players.iter_mut().for_each(Player::reset_latency);
+    Duration::from_micros(all.percentile_us(99.0))
+}
+
 /// Players whose windows are shut: each is closed as stuck, with how long its window held us back in
-/// its line, and those beside them lose not a byte.
+/// its line, and those beside them lose not a byte and wait no longer for any.
 #[test]
 fn a_crowd_with_shut_windows_costs_the_others_nothing() {
-    let (crowd, players) = if rig::is_deep() { (500, 50) } else { (150, 10) };
+    let (crowd, players, quiet_s) = if rig::is_deep() { (500, 50, 8) } else { (150, 10, 1) };
     let engine = engine(1_800);
     let server =
         Server::with(&[&engine]).set("RINGCAST_SEND_STALL_TIMEOUT", "1500ms").start().ready();
     let mut fast: Vec<Player> =
         (0..players).map(|_| Player::open(server.address, &path(1_800))).collect();
     rig::play_together(&mut fast, 2 * SECOND);
-    fast.iter_mut().for_each(Player::reset_latency);
-    let mut stuck = Vec::new();
-    for n in 0..crowd {
-        stuck.push(Player::ask_narrow(server.address, &path(1_800), NARROW));
-        if n % 10 == 0 {
-            fast.iter_mut().for_each(|player| {
-                player.play_on(2_000);
-            });
-        }
-    }
-    let begun = rig::stopwatch();
-    while server.lines_with(&["viewer end", "reason=stuck"]) < crowd {
-        assert!(begun.elapsed() < rig::PATIENCE, "{}", server.count("viewers"));
-        for player in &mut fast {
-            player.play_on(10_000);
-        }
-    }
-    for player in &mut fast {
-        let report = player.play_on(100_000);
-        assert!(report.is_unbroken(), "{report:?}");
+    p99(&mut fast);
+    rig::while_they_play(&mut fast, || rig::throughout(Duration::from_secs(quiet_s), || true));
+    let alone = p99(&mut fast);
+    let stuck = rig::while_they_play(&mut fast, || {
+        let ask = |_| Player::ask_narrow(server.address, &path(1_800), NARROW);
+        let stuck: Vec<rig::Asked> = (0..crowd).map(ask).collect();
+        eventually("all of them closed", || {
+            (server.lines_with(&["viewer end", "reason=stuck"]) >= crowd).then_some(())
+        });
+        stuck
+    });
+    let beside = p99(&mut fast);
+    println!("p99 {alone:?} alone, {beside:?} beside {crowd} that are stuck");
+    assert!(beside < 5 * alone.max(Duration::from_millis(150)), "{alone:?}, then {beside:?}");
+    for player in &fast {
+        assert!(player.report().is_unbroken(), "{:?}", player.report());
     }
     for line in server.lines().iter().filter(|line| line.contains("reason=stuck")) {
         assert!(field(line, "rwnd_limited_ms") > 500, "{line}");
@@ -78,19 +82,21 @@ fn a_crowd_with_shut_windows_costs_the_others_nothing() {
 fn a_crowd_that_leaves_while_another_comes_ends_no_stream() {
     let crowd = if rig::is_deep() { 3_000 } else { 300 };
     let engine = engine(1_801);
-    let server = Server::with(&[&engine]).start().ready();
+    // Those of the crowd that nobody reads are not closed for that.
+    let start = Server::with(&[&engine]).set("RINGCAST_SEND_STALL_TIMEOUT", "120");
+    let server = start.start().ready();
     let mut stays = Player::open(server.address, &path(1_801));
-    let leaves: Vec<Player> =
-        (0..crowd).map(|_| Player::open(server.address, &path(1_801))).collect();
-    stays.play_on(SECOND);
     let address = server.address;
-    let gone = std::thread::spawn(move || leaves.into_iter().for_each(Player::leave));
-    let asked: Vec<rig::Asked> = (0..crowd).map(|_| Player::ask(address, &path(1_801))).collect();
-    stays.play_on(SECOND);
-    gone.join().unwrap();
-    let mut come: Vec<Player> = asked.into_iter().map(rig::Asked::begin).collect();
-    assert!(come.iter().all(|player| player.status == 200));
-    eventually("only those who stay", || (server.count("viewers") == crowd + 1).then_some(()));
+    let ask = || (0..crowd).map(|_| Player::ask(address, &path(1_801))).collect::<Vec<_>>();
+    let mut come = rig::while_they_play(std::slice::from_mut(&mut stays), || {
+        let leaves: Vec<Player> = ask().into_iter().map(rig::Asked::begin).collect();
+        let gone = std::thread::spawn(move || leaves.into_iter().for_each(Player::leave));
+        let come: Vec<Player> = ask().into_iter().map(rig::Asked::begin).collect();
+        gone.join().unwrap();
+        assert!(come.iter().all(|player| player.status == 200));
+        eventually("only those who stay", || (server.count("viewers") == crowd + 1).then_some(()));
+        come
+    });
     for player in come.iter_mut().step_by(10) {
         let report = player.play(50_000);
         assert!(report.is_unbroken(), "{report:?}");
@@ -156,7 +162,7 @@ fn heads_that_never_end_are_cut_off_and_delay_nobody() {
             socket
         })
         .collect();
-    let mut joins = 0;
+    let mut joins = Vec::new();
     while begun.elapsed() < Duration::from_millis(5_500) {
         for socket in &mut slow {
             // Those that were cut off refuse the byte.
@@ -165,10 +171,17 @@ fn heads_that_never_end_are_cut_off_and_delay_nobody() {
         player.play_on(SECOND / 4);
         let join = rig::stopwatch();
         Player::open(server.address, &path(1_803)).leave();
-        assert!(join.elapsed() < Duration::from_secs(1), "{:?}", join.elapsed());
-        joins += 1;
+        joins.push(join.elapsed());
     }
-    assert!(joins > 3 && player.report().is_unbroken(), "{:?}", player.report());
+    joins.sort();
+    println!(
+        "{} joins, {:?} at most, half of them {:?}",
+        joins.len(),
+        joins.last(),
+        joins[joins.len() / 2]
+    );
+    assert!(joins.len() > 3 && joins[joins.len() / 2] < Duration::from_secs(1), "{joins:?}");
+    assert!(player.report().is_unbroken(), "{:?}", player.report());
     let mut answered = 0;
     for mut socket in slow {
         let mut reply = Vec::new();
@@ -177,6 +190,32 @@ fn heads_that_never_end_are_cut_off_and_delay_nobody() {
         answered += usize::from(reply.starts_with(b"HTTP/1.1 408"));
     }
     assert!(answered > crowd / 2, "{answered} of {crowd} were told");
+    assert_eq!(server.count("viewers"), 1);
+}
+
+/// The same by a tool that does nothing else; a quarter of a minute, so for `--deep`.
+#[test]
+fn slowhttptest_finds_the_service_available_all_the_time() {
+    if !rig::is_deep() {
+        return;
+    }
+    let engine = engine(1_806);
+    let server = Server::with(&[&engine]).start().ready();
+    let mut player = Player::open(server.address, &path(1_806));
+    player.play(SECOND);
+    let mut command = Command::new("slowhttptest");
+    command.args(["-H", "-c", "1000", "-r", "500", "-i", "1", "-x", "24", "-p", "2", "-l", "12"]);
+    command.args(["-u", &server.url("/healthz")]).stdin(Stdio::null());
+    let output = rig::while_they_play(std::slice::from_mut(&mut player), || {
+        command.output().expect("slowhttptest")
+    });
+    let said = String::from_utf8_lossy(&output.stdout);
+    let seen = said.matches("YES").count();
+    println!("available {seen} times, unavailable {}", said.matches("NO").count());
+    assert!(seen > 1 && !said.contains("NO"), "{said}");
+    let refused = server.labelled_metric("ringcast_http_responses_total", "code=\"408\"");
+    assert!(refused >= 500.0, "heads that never ended were told so: {refused}");
+    assert!(player.report().is_unbroken(), "{:?}", player.report());
     assert_eq!(server.count("viewers"), 1);
 }
 

@@ -97,12 +97,14 @@ fn stop_and_go_on(n: u32, mode: &str) -> (Emulator, Server, Ways) {
     let mut stopped = live.split_off(3);
     let until = live[0].report().bytes + STOPPED_BYTES;
     rig::play_together(&mut live, until);
-    for player in &mut stopped {
-        let report = slow::play_past_skip(player);
-        assert!(report.is_lawful(), "{report:?}");
-        assert_eq!(report.gaps_off_access_point, 0, "{report:?}");
-        assert!(report.inserted.marks >= 2 * report.gap_count, "{report:?}");
-    }
+    rig::while_they_play(&mut live, || {
+        for player in &mut stopped {
+            let report = slow::play_past_skip(player);
+            assert!(report.is_lawful(), "{report:?}");
+            assert_eq!(report.gaps_off_access_point, 0, "{report:?}");
+            assert!(report.inserted.marks >= 2 * report.gap_count, "{report:?}");
+        }
+    });
     let count = live.len() + stopped.len();
     for _ in 0..8 {
         live.iter_mut().chain(&mut stopped).for_each(|player| _ = player.play_on(SECOND / 8));
@@ -165,10 +167,15 @@ fn on_this_host_zero_copy_is_tried_and_the_memory_file_taken() {
     assert_memory_file_is_bounded(&server);
 }
 
-/// Ten stop one after the other, each with some slabs of the ring in the queue of its socket: in all
-/// more than half of it, at which the engine would have to wait.
 #[test]
 fn of_those_who_hold_too_much_the_first_are_closed_and_nobody_else_notices() {
+    // Where the machine has no time for them they lag, are served by copy, and hold nothing.
+    assert!((0..3).any(|_| closed_for_what_they_hold() > 0), "nobody is closed");
+}
+
+/// Ten stop one after the other, each with some slabs of the ring in the queue of its socket: in all
+/// more than half of it, at which the engine would have to wait. How many are closed for it.
+fn closed_for_what_they_hold() -> u64 {
     let engine = slow::engine(1_904);
     let start = slow::small(Server::with(&[&engine])).set("RINGCAST_SEND", "zerocopy");
     let server = start.start().ready();
@@ -185,7 +192,7 @@ fn of_those_who_hold_too_much_the_first_are_closed_and_nobody_else_notices() {
     rig::play_together(&mut playing, until);
 
     let closed = server.metric("ringcast_viewer_closed_total{reason=\"slow\"}") as u64;
-    assert!((1..=8).contains(&closed), "{closed}");
+    assert!(closed <= 8, "{closed}");
     assert_eq!(server.count("viewers"), 12 - closed);
     for (n, player) in stopped.iter_mut().enumerate() {
         let end = ["viewer end", "reason=slow", &format!("viewer={} ", player.id())];
@@ -199,6 +206,7 @@ fn of_those_who_hold_too_much_the_first_are_closed_and_nobody_else_notices() {
     let held = streams["streams"][0]["ring_bytes"].as_u64().unwrap();
     assert!(held <= 11 * MIB, "{held}");
     playing.iter().for_each(assert_unbroken);
+    closed
 }
 
 /// Many players play on where a way is missing.

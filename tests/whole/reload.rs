@@ -8,7 +8,6 @@ use crate::rig::eventually;
 use rustix::process::Signal;
 use std::io::Read;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
@@ -162,12 +161,12 @@ fn a_restart_behind_a_socket_that_stays_open_refuses_nobody() {
         }
         statuses
     });
-    for round in 0..3 {
-        let server = if round == 0 { None } else { Some(handed(&listener, &engine).ready()) };
-        let _ = server.map(Server::stop);
-    }
+    rig::while_they_play(&mut players, || {
+        for _ in 0..2 {
+            assert!(handed(&listener, &engine).ready().stop().success());
+        }
+    });
     // The first one ends at last, and a fourth is there.
-    rig::play_together(&mut players, 4 * SECOND);
     server.signal(Signal::TERM);
     for player in &mut players {
         assert!(player.play_to_the_end().is_unbroken());
@@ -219,8 +218,7 @@ fn a_process_that_is_stopped_for_two_seconds_loses_nobody_and_nothing() {
 #[test]
 fn a_log_that_cannot_be_written_stops_nothing() {
     let engine = rig::engine(rig::one_channel(1_703));
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let (_reserved, address) = rig::reserve();
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_ringcast"))
         .args(["serve", "--listen", &address.to_string(), "--shards", "2", "--memory", "64MiB"])

@@ -48,6 +48,49 @@ fn bytes_go_both_ways_and_the_end_is_zero() {
 }
 
 #[test]
+fn a_wait_wakes_with_so_many_bytes_or_when_it_is_told_that_fewer_will_do() {
+    on_both_runtimes(|| async {
+        let ((fd, mut peer), (other_fd, mut other_peer)) = (pair(), pair());
+        let mut conn = Conn::from_fd(fd).unwrap();
+        let mut other = Conn::from_fd(other_fd).unwrap();
+        let closer = conn.closer();
+        let (got, woke) = (Rc::new(Cell::new(0)), Rc::new(Signal::new()));
+        let (seen, waker) = (got.clone(), woke.clone());
+        closer.wake_from(1_000);
+        runtime::spawn(async move {
+            let mut buf = [0; 4_096];
+            while let Ok(n @ 1..) = conn.recv(&mut buf).await {
+                seen.set(n);
+                waker.notify();
+            }
+            seen.set(usize::MAX);
+            waker.notify();
+        });
+        for (bytes, wakes) in [(600, false), (400, true), (10, false)] {
+            peer.write_all(&vec![7; bytes]).unwrap();
+            if wakes {
+                woke.wait().await;
+                assert_eq!(got.get(), 1_000);
+            } else {
+                let before = got.get();
+                // Whatever woke would have been seen by now.
+                other_peer.write_all(b"x").unwrap();
+                other.recv(&mut [0; 16]).await.unwrap();
+                assert_eq!(got.get(), before);
+            }
+        }
+        closer.wake_from(1);
+        woke.wait().await;
+        assert_eq!(got.get(), 10);
+        // An end is told whatever is waited for.
+        closer.wake_from(1_000);
+        drop(peer);
+        woke.wait().await;
+        assert_eq!(got.get(), usize::MAX);
+    });
+}
+
+#[test]
 fn much_is_sent_to_a_slow_reader() {
     on_both_runtimes(|| async {
         let (fd, mut peer) = pair();

@@ -1,5 +1,5 @@
 //! What is asked of a TCP socket beside sending and receiving: options, addresses, statistics.
-#![expect(unsafe_code, reason = "TCP_INFO, SIOCOUTQ and two options have no safe wrapper")]
+#![expect(unsafe_code, reason = "TCP_INFO, SIOCOUTQ and three options have no safe wrapper")]
 
 #[cfg(test)]
 mod tests;
@@ -96,7 +96,7 @@ pub fn queued(fd: BorrowedFd<'_>) -> io::Result<usize> {
 /// The options of a viewer's socket: little kernel memory, dead peers noticed.
 pub(super) fn prepare_viewer(fd: BorrowedFd<'_>) -> io::Result<()> {
     sockopt::set_socket_send_buffer_size(fd, VIEWER_SEND_BUFFER_BYTES)?;
-    set_u32(fd, libc::TCP_NOTSENT_LOWAT, VIEWER_NOTSENT_BYTES)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, VIEWER_NOTSENT_BYTES)?;
     prepare_both(fd)
 }
 
@@ -115,16 +115,22 @@ fn prepare_both(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn set_u32(fd: BorrowedFd<'_>, option: c_int, value: u32) -> io::Result<()> {
+fn set_option(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: u32) -> io::Result<()> {
     let len = size_of::<u32>() as libc::socklen_t;
     // SAFETY: the pointer and the length describe `value`, which the kernel only reads.
-    let result = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, option, (&raw const value).cast(), len)
-    };
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), len) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// How much is to be there before the socket is readable.
+pub(super) fn set_receive_low(fd: BorrowedFd<'_>, bytes: usize) {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
+    // A TCP socket takes any number.
+    let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes);
 }
 
 /// One send that never waits and never signals.

@@ -257,7 +257,7 @@ impl Audience {
     fn is_due(&mut self, now: Instant, since: Instant) -> bool {
         let Stage::Attached(channel) = &self.stage else { return false };
         let head = channel.ring.head();
-        self.fanout.note_head(head, since, now);
+        self.fanout.note_head(head, since, channel.waited_since(), now);
         self.commits.note(head, now);
         !self.ready.is_empty()
             || (self.waiting > 0 && head > 0)

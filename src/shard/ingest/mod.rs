@@ -20,7 +20,12 @@ use crate::ts::Scanner;
 use crate::ts::splice::Join;
 use crate::ts::splice::Recent;
 use crate::ts::splice::Staging;
+use crate::viewer::Policy;
 use std::time::Duration;
+
+mod gather;
+
+use self::gather::Gather;
 
 /// While the bitrate is unknown, this part of the cap may be read ahead.
 const READ_AHEAD_UNKNOWN: u64 = 2;
@@ -75,7 +80,10 @@ pub(crate) struct Ingest {
     pub(crate) paused_since: Option<Instant>,
     /// Reading has been held back: the engine has more than the ring may take.
     is_paced: bool,
+    gather: Gather,
     last_read: Instant,
+    /// Since when bytes that are not published yet may have waited.
+    waited_since: Instant,
     /// The longest gaps between reads of this minute and the last one.
     gap: Duration,
     gap_before: Duration,
@@ -103,7 +111,9 @@ impl Ingest {
             began: now,
             paused_since: None,
             is_paced: false,
+            gather: Gather::new(now),
             last_read: now,
+            waited_since: now,
             gap: Duration::ZERO,
             gap_before: Duration::ZERO,
             gap_turn: now,
@@ -143,6 +153,7 @@ impl Ingest {
         self.is_paced = false;
         self.started_at_byte = written;
         self.began = now;
+        self.gather = Gather::new(now);
         self.last_read = now;
     }
 
@@ -193,6 +204,33 @@ impl Ingest {
 
     pub(crate) fn sync_losses(&self) -> u64 {
         self.sync_losses_before + self.sync.losses()
+    }
+
+    /// Since when what is published now may have waited.
+    pub(crate) fn waited_since(&self) -> Instant {
+        self.waited_since
+    }
+
+    /// Once in a while, with the bitrate of the stream.
+    pub(crate) fn tune(&mut self, bitrate_bps: u64, policy: &Policy, now: Instant) {
+        let Some(closer) = self.closer.as_ref().filter(|_| self.staging.is_none()) else { return };
+        let buffer = closer.receive_buffer_bytes() as u64;
+        if let Some(bytes) = self.gather.tune(buffer, bitrate_bps, policy, now) {
+            closer.wake_from(bytes as usize);
+        }
+    }
+
+    /// When what has come is to be read, however little it is.
+    pub(crate) fn read_deadline(&self, policy: &Policy) -> Option<Instant> {
+        self.gather.deadline(self.last_read, policy)
+    }
+
+    /// That time has come.
+    pub(crate) fn read_now(&mut self, now: Instant) {
+        let bytes = self.gather.give_up(now);
+        if let Some(closer) = &self.closer {
+            closer.wake_from(bytes as usize);
+        }
     }
 
     pub(crate) fn read_gap(&self) -> Duration {
@@ -262,6 +300,10 @@ impl Ingest {
         now: Instant,
     ) -> Result<bool, crate::http::body::BodyError> {
         let gap = now.since(self.last_read);
+        let waited_since = self.gather.waited_since(self.last_read, now);
+        let is_first = !self.dirty;
+        self.waited_since =
+            if is_first { waited_since } else { self.waited_since.min(waited_since) };
         self.last_read = now;
         if now.since(self.gap_turn) > Duration::from_secs(60) {
             self.gap_before = std::mem::take(&mut self.gap);

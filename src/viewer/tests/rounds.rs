@@ -36,13 +36,14 @@ impl Shard {
         let mut rig = Rig::new(shape);
         rig.live(60);
         let mut fanout = Fanout::new(&rig.policy);
-        fanout.note_head(rig.source.head(), rig.now, rig.now);
+        fanout.note_head(rig.source.head(), rig.now, rig.now, rig.now);
         let players = (0..players).map(|_| rig.player()).collect();
         Self { rig, fanout, players, said: Vec::new() }
     }
 
     fn note_head(&mut self) {
-        self.fanout.note_head(self.rig.source.head(), self.rig.now, self.rig.now);
+        let (head, now) = (self.rig.source.head(), self.rig.now);
+        self.fanout.note_head(head, now, now, now);
     }
 
     fn round(&mut self) {
@@ -202,6 +203,34 @@ fn a_round_serves_everybody_in_order_and_once() {
     shard.round();
     assert_eq!(shard.said, []);
     shard.complete();
+}
+
+#[test]
+fn bytes_that_have_waited_elsewhere_wait_no_longer() {
+    let mut shard = Shard::new(LARGE, 1);
+    shard.round();
+    shard.complete();
+    let after = shard.rig.policy.coalesce_after;
+    let since = shard.rig.now;
+    shard.rig.source.packet();
+    shard.rig.pass(after / 3);
+    let (head, now) = (shard.rig.source.head(), shard.rig.now);
+    shard.fanout.note_head(head, now, since, now);
+    assert_eq!(shard.fanout.next_tick(), Some(since + after));
+    // What comes on top changes nothing: the oldest counts.
+    shard.rig.source.packet();
+    shard.rig.pass(after / 3);
+    shard.note_head();
+    assert_eq!(shard.fanout.next_tick(), Some(since + after));
+    shard.rig.pass(after / 2);
+    shard.round();
+    shard.complete();
+    let since = shard.rig.now;
+    shard.rig.source.packet();
+    shard.rig.pass(after);
+    let (head, now) = (shard.rig.source.head(), shard.rig.now);
+    shard.fanout.note_head(head, now, since, now);
+    assert!(shard.fanout.due(now));
 }
 
 #[test]

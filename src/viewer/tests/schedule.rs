@@ -92,7 +92,8 @@ impl World {
             17 if self.random.chance(200) => self.silence(),
             _ => self.rig.pass(Duration::from_millis(self.random.below(150))),
         }
-        self.fanout.note_head(self.rig.source.head(), self.rig.now, self.rig.now);
+        let (head, now) = (self.rig.source.head(), self.rig.now);
+        self.fanout.note_head(head, now, now, now);
         if self.fanout.due(self.rig.now) {
             self.round();
         }
@@ -162,7 +163,7 @@ impl World {
 
     fn plan_again(&mut self, at: usize) {
         let Self { rig, fanout, players, random, full } = self;
-        fanout.note_head(rig.source.head(), rig.now, rig.now);
+        fanout.note_head(rig.source.head(), rig.now, rig.now, rig.now);
         let mut turn = rig.reader.turn(fanout.lowest_cursor(false));
         let now = rig.now;
         plan_one(

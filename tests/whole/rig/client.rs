@@ -86,6 +86,18 @@ fn patient(socket: TcpStream) -> TcpStream {
     socket
 }
 
+/// A port of this host that nobody listens on, and nobody else is given while it is held.
+pub(crate) fn reserve() -> (rustix::fd::OwnedFd, SocketAddr) {
+    use rustix::net::AddressFamily;
+    use rustix::net::SocketType;
+    let fd = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    // So that a listener, which asks for the same, is let in beside it.
+    rustix::net::sockopt::set_socket_reuseaddr(&fd, true).expect("an option");
+    rustix::net::bind(&fd, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let address = rustix::net::getsockname(&fd).expect("its name");
+    (fd, address.try_into().expect("an address of IPv4"))
+}
+
 /// From an address of this host's own; loopback has 16 million.
 pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
     use rustix::net::AddressFamily;
@@ -246,7 +258,7 @@ impl Player {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        self.verifier.feed(bytes);
+        self.verifier.feed_at(bytes, ace_emulator::now_us());
         if let Some(recording) = &mut self.recording {
             recording.extend_from_slice(bytes);
         }

@@ -20,6 +20,7 @@ pub(crate) use client::connect_from;
 pub(crate) use client::exchange;
 pub(crate) use client::get;
 pub(crate) use client::request;
+pub(crate) use client::reserve;
 pub(crate) use client::whole_reply;
 pub(crate) use fault::FaultProxy;
 pub(crate) use metrics::Scrape;
@@ -33,6 +34,8 @@ pub(crate) use web::json;
 use ace_emulator::Channel;
 use ace_emulator::Config;
 use ace_emulator::Emulator;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -88,6 +91,30 @@ pub(crate) fn play_together(players: &mut [Player], bytes: u64) {
             assert!(had >= until || player.play(until).bytes > had, "ended: {:?}", player.report());
         }
     }
+}
+
+/// Does `work` while these go on being read, each on a thread of its own: who is not read for as long
+/// as a ring lasts is a slow viewer, whatever the test was waiting for.
+pub(crate) fn while_they_play<T>(players: &mut [Player], work: impl FnOnce() -> T) -> T {
+    /// Says so also when the work has failed.
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for player in players {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Acquire) {
+                    assert!(player.step().expect("the stream goes on") > 0, "the stream ended");
+                }
+            });
+        }
+        let _over = Over(&is_over);
+        work()
+    })
 }
 
 /// Looks until `look` finds something. Only for facts that live in another process and send no

@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iproute2", "/usr/bin/ip"),
     ("util-linux", "/usr/bin/prlimit"),
     ("musl-tools", "/usr/bin/musl-gcc"),
+    ("slowhttptest", "/usr/bin/slowhttptest"),
     ("redis-server", "/usr/bin/redis-server"),
     ("redis-sentinel", "/usr/bin/redis-sentinel"),
     ("redis-tools", "/usr/bin/redis-cli"),

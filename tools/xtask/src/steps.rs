@@ -55,6 +55,7 @@ fn all_steps(runner: &mut Runner, deep: bool) -> Result<(), String> {
     packaging(runner)?;
     if deep {
         miri(runner)?;
+        thread_sanitizer(runner)?;
         fuzz(runner)?;
     }
     whole_program(runner, &targets, deep)
@@ -180,6 +181,39 @@ fn miri(runner: &mut Runner) -> Result<(), String> {
     command.env("MIRIFLAGS", "-Zmiri-ignore-leaks -Zmiri-disable-isolation");
     command.env("CARGO_TARGET_DIR", root().join("target/miri"));
     runner.tests("miri on the ring", &mut command)
+}
+
+/// Data races between threads: of the ring alone, and of the server with two shards in one process.
+/// The standard library is built with it, so that what it synchronizes is seen.
+fn thread_sanitizer(runner: &mut Runner) -> Result<(), String> {
+    let Some(host) = host_with_sources() else {
+        runner.not_run("ThreadSanitizer (rustup +nightly component add rust-src)");
+        return Ok(());
+    };
+    let parts: [(&str, &[&str]); 2] = [
+        ("ThreadSanitizer on the ring", &["--lib", "ring::tests::threads"]),
+        ("ThreadSanitizer on two shards", &["--test", "shards"]),
+    ];
+    for (name, tests) in parts {
+        let mut command = cargo_nightly();
+        command.args(["test", "-q", "-Zbuild-std", "--target", &host]).args(tests);
+        command.env("RUSTFLAGS", "-Zsanitizer=thread");
+        command.env("CARGO_TARGET_DIR", root().join("target/tsan"));
+        runner.tests(name, &mut command)?;
+    }
+    Ok(())
+}
+
+/// The nightly compiler's own target, when the standard library's sources are there.
+fn host_with_sources() -> Option<String> {
+    let ask = |args: &[&str]| {
+        let out = Command::new("rustc").arg("+nightly").args(args).output().ok()?;
+        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    let sources = PathBuf::from(ask(&["--print", "sysroot"])?.trim()).join("lib/rustlib/src/rust");
+    let about = ask(&["-vV"])?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "))?.to_owned();
+    sources.is_dir().then_some(host)
 }
 
 /// Each target for a minute, from the committed inputs. What it finds new stays out of the tree.

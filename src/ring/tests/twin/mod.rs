@@ -44,6 +44,19 @@ impl Fixture {
         self.writer.commit(0, 0);
     }
 
+    /// As [`Self::commit`], beside turns of other threads: one that is not scheduled for a while
+    /// keeps slabs, and the owner tries again.
+    fn commit_in_time(&mut self, packets: usize) {
+        let bytes = packets_at(self.writer.written(), packets);
+        let mut rest = &bytes[..];
+        while let Err(full) = self.writer.append(rest, &mut self.cache) {
+            rest = &rest[full.appended_bytes..];
+            self.writer.tend(&mut self.cache);
+            std::thread::yield_now();
+        }
+        self.writer.commit(0, 0);
+    }
+
     /// Turns of half a slab and a bit.
     fn go(&mut self, slabs: u64) {
         let end = self.writer.written() + slabs * SLAB;

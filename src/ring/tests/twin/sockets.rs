@@ -126,7 +126,7 @@ fn threads_send_right_bytes_while_the_window_runs_away() {
         let mut rounds = 0;
         while rounds < 400 || sent.iter().any(|sent| sent.load(Ordering::Relaxed) < SLAB) {
             rounds += 1;
-            f.commit(1 + prng.below(900) as usize);
+            f.commit_in_time(1 + prng.below(900) as usize);
             f.writer.tend(&mut f.cache);
             if prng.chance(20) {
                 f.writer.close_twin();

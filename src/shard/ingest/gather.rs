@@ -1,0 +1,127 @@
+//! How much is to be there before an engine's socket wakes its shard.
+//!
+//! An engine writes pieces of some 16 KiB, and the viewers are served once a tick. A stream that
+//! comes evenly is therefore read once a tick as well: until then its bytes wait in the kernel,
+//! which costs nobody a turn. It changes when a byte is read, not when it is sent: what has waited
+//! counts from when it may have come.
+//!
+//! Invariant: no byte waits for more than a tick and a quarter. A stream that does not keep to its
+//! rate is read as it comes, for some seconds.
+
+use crate::base::sizes::KIB;
+use crate::base::time::Instant;
+use crate::viewer::Policy;
+use std::time::Duration;
+
+/// Less is read as it comes: two pieces.
+const GATHERED_BYTES_MIN: u64 = 32 * KIB;
+
+/// The socket holds at least so many times what is waited for, or the engine would be stopped.
+const BUFFER_PER_WAIT: u64 = 4;
+
+/// At a start, and after a tick in which too little came.
+const UNEVEN_FOR: Duration = Duration::from_secs(5);
+
+pub(super) struct Gather {
+    /// What the socket was told; 1 = whatever comes, as sockets are to begin with.
+    low_bytes: u64,
+    not_before: Instant,
+}
+
+impl Gather {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { low_bytes: 1, not_before: now + UNEVEN_FOR }
+    }
+
+    /// Now and then: a tick's worth of this stream, if it comes evenly. What the socket is to be
+    /// told, if that changes.
+    pub(super) fn tune(
+        &mut self,
+        buffer_bytes: u64,
+        bitrate_bps: u64,
+        policy: &Policy,
+        now: Instant,
+    ) -> Option<u64> {
+        if now < self.not_before {
+            return None;
+        }
+        let tick_us = policy.coalesce_after.as_micros() as u64;
+        let tick_bytes = bitrate_bps / 8 * tick_us / 1_000_000;
+        let wish = tick_bytes.min(policy.coalesce_bytes).min(buffer_bytes / BUFFER_PER_WAIT);
+        let wish = if wish < GATHERED_BYTES_MIN { 1 } else { wish };
+        if wish.abs_diff(self.low_bytes) <= self.low_bytes / 8 {
+            return None;
+        }
+        self.low_bytes = wish;
+        Some(wish)
+    }
+
+    /// When bytes that are there must be read, however few they are.
+    pub(super) fn deadline(&self, last_read: Instant, policy: &Policy) -> Option<Instant> {
+        let after = policy.coalesce_after;
+        (self.low_bytes > 1).then(|| last_read + after + after / 4)
+    }
+
+    /// Too little came. What the socket is to be told.
+    pub(super) fn give_up(&mut self, now: Instant) -> u64 {
+        self.not_before = now + UNEVEN_FOR;
+        self.low_bytes = 1;
+        self.low_bytes
+    }
+
+    /// Since when bytes that are read now may have waited.
+    pub(super) fn waited_since(&self, last_read: Instant, now: Instant) -> Instant {
+        if self.low_bytes > 1 { last_read } else { now }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MBPS: u64 = 1_000_000;
+    const ROOMY: u64 = 4 << 20;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1_000)
+    }
+
+    fn gather() -> (Gather, Policy) {
+        let policy = Policy { coalesce_after: Duration::from_millis(100), ..Policy::default() };
+        (Gather::new(at(0)), policy)
+    }
+
+    #[test]
+    fn a_stream_is_gathered_by_the_tick_once_it_has_come_for_some_seconds() {
+        let (mut gather, policy) = gather();
+        assert_eq!(gather.tune(ROOMY, 8 * MBPS, &policy, at(4_999)), None);
+        assert_eq!(gather.deadline(at(4_990), &policy), None);
+        assert_eq!(gather.waited_since(at(4_990), at(5_000)), at(5_000));
+        assert_eq!(gather.tune(ROOMY, 8 * MBPS, &policy, at(5_000)), Some(100_000));
+        assert_eq!(gather.deadline(at(5_000), &policy), Some(at(5_125)));
+        assert_eq!(gather.waited_since(at(5_000), at(5_098)), at(5_000));
+        // A bitrate is measured: a little more or less is not worth telling.
+        assert_eq!(gather.tune(ROOMY, 8_700_000, &policy, at(6_000)), None);
+        assert_eq!(gather.tune(ROOMY, 10 * MBPS, &policy, at(7_000)), Some(125_000));
+    }
+
+    #[test]
+    fn never_more_than_a_send_nor_than_the_socket_holds_easily() {
+        let (mut gather, policy) = gather();
+        let most = policy.coalesce_bytes;
+        assert_eq!(gather.tune(ROOMY, 80 * MBPS, &policy, at(5_000)), Some(most));
+        assert_eq!(gather.tune(200_000, 80 * MBPS, &policy, at(6_000)), Some(50_000));
+        assert_eq!(gather.tune(100_000, 80 * MBPS, &policy, at(7_000)), Some(1));
+        assert_eq!(gather.tune(ROOMY, MBPS, &policy, at(8_000)), None, "too slow to gather");
+    }
+
+    #[test]
+    fn one_that_comes_unevenly_is_read_as_it_comes_for_some_seconds() {
+        let (mut gather, policy) = gather();
+        assert!(gather.tune(ROOMY, 8 * MBPS, &policy, at(5_000)).is_some());
+        assert_eq!(gather.give_up(at(5_125)), 1);
+        assert_eq!(gather.deadline(at(5_125), &policy), None);
+        assert_eq!(gather.tune(ROOMY, 8 * MBPS, &policy, at(10_124)), None);
+        assert_eq!(gather.tune(ROOMY, 8 * MBPS, &policy, at(10_125)), Some(100_000));
+    }
+}
