@@ -419,6 +419,17 @@ impl Session {
         self.attempt.as_ref().map(|attempt| attempt.name.as_str())
     }
 
+    /// No second session stands beside the one that plays, and none is being asked for.
+    pub const fn is_alone(&self) -> bool {
+        self.rival.is_none() && self.asking.is_none()
+    }
+
+    /// Of the second session, where there is one.
+    pub fn opened_beside(&self) -> Option<(EngineId, &Opened)> {
+        let attempt = self.rival.as_ref().map(|rival| &rival.attempt)?;
+        Some((attempt.engine, attempt.opened.as_ref()?))
+    }
+
     /// The pool's, for who hands the session over to another stream.
     pub fn reservation(&self) -> Option<u64> {
         self.attempt.as_ref().map(|attempt| attempt.reservation)
