@@ -183,6 +183,8 @@ const WALL_CLOCK: &[&str] = &[
     "src/shard/mirror.rs",
     "src/shard/source.rs",
     "src/shard/tell.rs",
+    // How old the newest piece of a broadcast is: said, and nothing is done about it.
+    "src/shard/translate.rs",
 ];
 
 #[test]

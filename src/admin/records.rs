@@ -65,6 +65,8 @@ pub struct StreamRecord {
     pub started_at: f64,
     pub failovers: u64,
     pub discontinuities: u64,
+    /// The broadcast has stopped moving, or is a recording, while bytes flow.
+    pub frozen: bool,
     pub peers: Option<u64>,
     pub speed_down_kbps: Option<u64>,
     pub lease: LeaseRecord,
@@ -113,6 +115,8 @@ pub struct EngineRecord {
     pub version: Option<String>,
     pub last_answer_at: Option<f64>,
     pub failures: u64,
+    /// It failed three times in a row: others are chosen first for a while.
+    pub rests: bool,
     pub last_error: Option<String>,
 }
 

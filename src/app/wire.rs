@@ -115,5 +115,6 @@ fn session(settings: &Settings) -> stream::Settings {
         outage_timeout: settings.outage_timeout,
         init_timeout: settings.init_timeout,
         grace_period: settings.grace_period,
+        hedge_after: settings.hedge_after,
     }
 }

@@ -26,6 +26,10 @@ use crate::http::uri::query_value;
 /// the operator's lists.
 const BLOCK_SECONDS_MAX: u64 = 86_400;
 
+/// A stream that runs for nobody takes a place on an engine: a day at most, as above.
+const WARM_SECONDS_MAX: u64 = 86_400;
+const WARM_SECONDS_DEFAULT: u64 = 60;
+
 /// Of an engine's name, or host and port, in a path.
 const ENGINE_BYTES_MAX: usize = 300;
 
@@ -55,6 +59,16 @@ pub enum Change {
         viewer: ViewerId,
         block: Duration,
     },
+    /// Its viewers stay. `engine`: to that one.
+    MoveStream {
+        stream: Infohash,
+        engine: Option<String>,
+    },
+    /// It runs for so long, whoever watches; started if it must be.
+    WarmStream {
+        stream: Infohash,
+        span: Duration,
+    },
     ClearOffline(Infohash),
     /// The body says which.
     AddEngines,
@@ -71,6 +85,8 @@ impl Change {
             Self::AddEngines => true,
             Self::EndStream(_)
             | Self::EndViewer { .. }
+            | Self::MoveStream { .. }
+            | Self::WarmStream { .. }
             | Self::ClearOffline(_)
             | Self::DrainEngine { .. }
             | Self::RemoveEngine(_) => false,
@@ -231,6 +247,16 @@ fn log_in(request: &Request<'_>, access: &Access, client: &Client) -> Result<Api
 fn change(pattern: &str, path: &str, query: &str) -> Result<Change, No> {
     match pattern {
         "streams/{}" => stream_id(path, 0).map(Change::EndStream),
+        "streams/{}/move" => {
+            let named = query_value(query, "engine").filter(|name| !name.is_empty());
+            let engine = named.map(|name| engine_id(&name)).transpose()?;
+            Ok(Change::MoveStream { stream: stream_id(path, 1)?, engine })
+        }
+        "streams/{}/warm" => {
+            let stream = super::play::id(last(path, 1));
+            let stream = stream.ok_or_else(|| bad("the id of a stream is 40 hex digits"))?;
+            Ok(Change::WarmStream { stream, span: warm(query)? })
+        }
         "viewers/{}" => {
             let id = u64::from_str_radix(last(path, 0), 16);
             let viewer = ViewerId(id.map_err(|_| No::not_found("no such viewer"))?);
@@ -250,7 +276,7 @@ fn change(pattern: &str, path: &str, query: &str) -> Result<Change, No> {
             let id = super::play::id(last(path, 0));
             id.map(Change::ClearOffline).ok_or_else(|| No::not_found("no such id is offline"))
         }
-        _ => Err(No::not_found("this change is not served yet")),
+        _ => Err(No::not_found("no such change")),
     }
 }
 
@@ -267,6 +293,16 @@ fn engine_id(segment: &str) -> Result<String, No> {
     let id = percent_decode(segment);
     let fits = id.len() <= ENGINE_BYTES_MAX && !id.contains(char::is_control);
     if fits { Ok(id.into_owned()) } else { Err(No::not_found("no such engine")) }
+}
+
+fn warm(query: &str) -> Result<Duration, No> {
+    let Some(text) = query_value(query, "seconds").filter(|text| !text.is_empty()) else {
+        return Ok(Duration::from_secs(WARM_SECONDS_DEFAULT));
+    };
+    let range = 1..=WARM_SECONDS_MAX;
+    let seconds = text.parse().ok().filter(|seconds| range.contains(seconds));
+    let seconds = seconds.ok_or_else(|| bad(&format!("seconds= takes 1 to {WARM_SECONDS_MAX}")))?;
+    Ok(Duration::from_secs(seconds))
 }
 
 fn block(query: &str) -> Result<Duration, No> {

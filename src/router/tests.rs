@@ -400,7 +400,10 @@ fn changes_are_taken_from_this_host_or_with_the_token() {
         ("DELETE /api/v1/viewers/1f?block=86401", 400),
         ("DELETE /api/v1/streams/1f", 404),
         ("POST /api/v1/engines/a/drain?draining=perhaps", 400),
-        (&format!("POST /api/v1/streams/{HEX}/warm?seconds=5"), 404),
+        (&format!("POST /api/v1/streams/{HEX}/warm?seconds=5"), 200),
+        (&format!("POST /api/v1/streams/{HEX}/warm?seconds=0"), 400),
+        ("POST /api/v1/streams/1f/warm", 400),
+        (&format!("POST /api/v1/streams/{HEX}/move"), 200),
         (&format!("DELETE /api/v1/offline/{HEX}"), 200),
     ] {
         assert_eq!(status(ask(line, &locked)), 401, "{line}");

@@ -322,6 +322,7 @@ async fn metrics_page(shard: &Shard) -> Page {
         uptime_seconds: time::now().since(started).as_secs_f64(),
         viewers: sum(|metrics| metrics.viewers),
         streams: states(&all),
+        streams_frozen: rows.iter().filter(|row| row.frozen).count() as u64,
         ingest_bytes: sum(|metrics| metrics.ingest_bytes),
         ingest_paused_us: sum(|metrics| metrics.paused_us),
         sent_bytes: sum(|metrics| metrics.sent_bytes),

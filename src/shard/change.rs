@@ -4,6 +4,7 @@
 //! Who may ask was decided before a byte of the body was read, and a body is read to its length or
 //! not at all.
 
+use crate::base::ids::EngineId;
 use crate::base::time::Instant;
 use crate::engine::spec;
 use crate::engine::spec::Spec;
@@ -63,6 +64,19 @@ pub(crate) async fn page(shard: &Shard, change: Change, body: &[u8]) -> Page {
         Change::EndViewer { viewer, block } => {
             (Order::EndViewer { viewer, block }, "no such viewer")
         }
+        Change::MoveStream { stream, engine } => {
+            let to = match engine {
+                None => None,
+                Some(name) => match find_engine(shard, name).await {
+                    Some(engine) => Some(engine),
+                    None => return Page::error(ErrorCode::NotFound, "no such engine"),
+                },
+            };
+            (Order::MoveStream { stream, to }, "no stream of this id runs")
+        }
+        Change::WarmStream { stream, span } => {
+            (Order::WarmStream { id: stream, span }, "no shard for it")
+        }
         Change::ClearOffline(id) => (Order::ClearOffline(id), "this id is not known to be offline"),
         Change::DrainEngine { engine, draining } => {
             (Order::DrainEngine { engine, draining }, "no such engine")
@@ -74,8 +88,24 @@ pub(crate) async fn page(shard: &Shard, change: Change, body: &[u8]) -> Page {
         },
     };
     tracing::info!("changed over the API: {order:?}");
+    let created = u16::from(created);
+    match give(shard, order).await {
+        Some(said) => Page::json(said.to_string()).with_status(200 + created),
+        None => Page::error(ErrorCode::NotFound, missing),
+    }
+}
+
+/// An engine by its name, which shard 0 alone knows.
+async fn find_engine(shard: &Shard, name: String) -> Option<EngineId> {
+    let said = give(shard, Order::FindEngine(name)).await?;
+    let number = said["number"].as_u64()?;
+    Some(EngineId(u32::try_from(number).ok()?))
+}
+
+/// What the shard says that an order was meant for.
+async fn give(shard: &Shard, order: Order) -> Option<serde_json::Value> {
     let answers = gather(shard, Ask::Order(Arc::new(order))).await.answers;
-    let said = answers.into_iter().find_map(|told| match told {
+    answers.into_iter().find_map(|told| match told {
         Told::Order(Done::Done(said)) => Some(said),
         Told::Order(Done::NotMine)
         | Told::Ready(_)
@@ -84,11 +114,7 @@ pub(crate) async fn page(shard: &Shard, change: Change, body: &[u8]) -> Page {
         | Told::Viewers(_)
         | Told::Engines(_)
         | Told::Offline(_) => None,
-    });
-    match said {
-        Some(said) => Page::json(said.to_string()).with_status(if created { 201 } else { 200 }),
-        None => Page::error(ErrorCode::NotFound, missing),
-    }
+    })
 }
 
 pub(crate) fn log_in(cookie: &ApiCookie) -> Page {

@@ -31,8 +31,8 @@ use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
 use crate::shard::message::Watching;
 use crate::shard::mirror::Teller;
+use crate::shard::seats::Paid;
 use crate::shard::seats::Seat;
-use crate::shard::seats::Ticket;
 use crate::shard::source::Source;
 use crate::shard::stats::Stats;
 use crate::viewer::CloseReason;
@@ -133,7 +133,7 @@ pub(crate) struct Core {
     pub(crate) wanted: BTreeMap<u64, Wanted>,
     pub(crate) resolving: BTreeMap<u64, Target>,
     /// Questions that are out here, each paid for by the address that it was asked for.
-    pub(crate) tickets: BTreeMap<u64, Ticket>,
+    pub(crate) tickets: BTreeMap<u64, (Target, Paid)>,
     pub(crate) gathers: BTreeMap<u64, Rc<Gather>>,
     pub(crate) scratch: Box<[u8]>,
     /// Bytes that go before or between ranges of a ring, built anew for each viewer.
@@ -415,11 +415,12 @@ impl Core {
             Message::Denied { token, reason, retry_after } => {
                 self.on_denied(token, &reason, retry_after);
             }
+            Message::Vacate { engine } => self.vacate(engine),
             Message::Resolve { from, token, target, payer } => {
                 self.resolve_for(from, token, target, payer);
             }
-            Message::Resolved { token, resolution, ticket } => {
-                self.on_resolved(token, resolution, ticket);
+            Message::Resolved { token, resolution, paid } => {
+                self.on_resolved(token, resolution, paid);
             }
             Message::Unresolved { token, payer } => self.on_unresolved(token, payer),
             Message::Confirmed { target, infohash } => self.on_confirmed(target, infohash),
@@ -478,6 +479,7 @@ impl Core {
             Watching::Busy { from: shard, generation: close_generation } => {
                 self.feed(serial, Input::Busy { shard, close_generation });
             }
+            Watching::Warm { until } => self.feed(channel.serial, Input::Warm { until }),
             Watching::Refuse { answer } => self.on_refuse(channel, &answer),
             Watching::CloseViewers { reason } => self.on_close_viewers(channel, reason),
             Watching::MoveViewers { infohash } => self.on_move_viewers(channel, infohash),

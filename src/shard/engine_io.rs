@@ -327,7 +327,7 @@ pub(crate) async fn play(
     let connected = |shard: &Shard, closer: Closer| {
         shard.quietly(|core| {
             let source = core.sources.get_mut(&serial);
-            source.is_some_and(|source| source.ingest.connected(generation, closer))
+            source.is_some_and(|source| source.connected(generation, closer))
         })
     };
     let result = follow(&shard, &address, path, deadline, connected).await;
@@ -335,7 +335,7 @@ pub(crate) async fn play(
         Ok(headed) => headed,
         Err(trouble) => {
             let wanted = shard.quietly(|core| {
-                core.sources.get(&serial).is_some_and(|s| s.ingest.is_wanted(generation))
+                core.sources.get(&serial).is_some_and(|source| source.wants(generation))
             });
             if wanted {
                 report(&shard, &address, Some(&trouble));

@@ -18,13 +18,14 @@ use crate::shard::channel::ChannelId;
 use crate::shard::core::Core;
 use crate::shard::core::Wanted;
 use crate::shard::join::NotNow;
+use crate::shard::join::stream_name;
 use crate::shard::message::Claim;
 use crate::shard::message::Message;
 use crate::shard::message::StartFor;
 use crate::shard::message::Subscribe;
 use crate::shard::message::Watching;
 use crate::shard::seats::AtLimit;
-use crate::shard::seats::Ticket;
+use crate::shard::seats::Paid;
 use crate::stream;
 use crate::stream::Answer;
 use crate::stream::Code;
@@ -53,11 +54,19 @@ impl Core {
             let Ok(ticket) = self.shared.starts.take(payer) else {
                 return self.mail.send(from, Message::Unresolved { token, payer });
             };
-            self.tickets.extend(ticket.map(|ticket| (asked_by(from, token), ticket)));
+            self.tickets.insert(asked_by(from, token), (target.clone(), Paid::new(ticket)));
+        } else if let Some(paid) = self.lookup_of(&target) {
+            // Whoever joins the question has joined the start, however their ways cross from here on.
+            self.tickets.insert(asked_by(from, token), (target.clone(), paid));
         }
         let token = asked_by(from, token);
         self.resolver.handle(resolver::Input::Resolve { token, target, live }, self.now);
         self.drain_resolver();
+    }
+
+    fn lookup_of(&self, target: &Target) -> Option<Paid> {
+        let mut tickets = self.tickets.values();
+        tickets.find(|(asked, _)| asked == target).map(|(_, paid)| paid.clone())
     }
 
     pub(crate) fn drain_resolver(&mut self) {
@@ -80,10 +89,10 @@ impl Core {
                     self.ask_pool(crate::engine::pool::Input::Select(select));
                 }
                 resolver::Output::Resolved { token, resolution } => {
-                    let ticket = self.tickets.remove(&token);
+                    let paid = self.tickets.remove(&token).map(|(_, paid)| paid);
                     let to = ShardId((token >> 56) as u8);
                     let token = token & ((1 << 56) - 1);
-                    self.mail.send(to, Message::Resolved { token, resolution, ticket });
+                    self.mail.send(to, Message::Resolved { token, resolution, paid });
                 }
             }
         }
@@ -111,12 +120,7 @@ impl Core {
     }
 
     /// On the shard that asked.
-    pub(crate) fn on_resolved(
-        &mut self,
-        token: u64,
-        resolution: Resolution,
-        ticket: Option<Ticket>,
-    ) {
+    pub(crate) fn on_resolved(&mut self, token: u64, resolution: Resolution, paid: Option<Paid>) {
         let Some(asked) = self.resolving.remove(&token) else { return };
         let Some(at) = self.resolving_as(token) else { return };
         if self.audiences[at].counts().0 == 0 {
@@ -150,7 +154,7 @@ impl Core {
             }
         };
         let payer = self.payer_of(at);
-        self.settle_key(at, key, open, StartFor { payer, ticket });
+        self.settle_key(at, key, open, StartFor { payer, paid });
     }
 
     fn resolving_as(&self, token: u64) -> Option<usize> {
@@ -192,7 +196,7 @@ impl Core {
         for index in its.map(|(index, _)| index).collect::<Vec<_>>() {
             self.refuse(at, index, &refusal);
         }
-        if self.audiences[at].waiting == 0 {
+        if self.audiences[at].counts().0 == 0 {
             self.audiences[at].over = true;
             return self.retire_detached();
         }
@@ -226,6 +230,10 @@ impl Core {
     /// Answers everybody who waits and forgets the audience when nobody is left.
     pub(crate) fn decline(&mut self, at: usize, answer: &Answer) {
         self.audiences[at].over = true;
+        if self.audiences[at].warm_until.take().is_some() {
+            let (id, reason) = (stream_name(&self.audiences[at]), &answer.message);
+            tracing::warn!("stream not warmed id={id} reason={reason:?}");
+        }
         self.answer_all(at, answer);
         self.retire_detached();
     }
@@ -289,6 +297,7 @@ impl Core {
         audience.stage = Stage::Attached(channel);
         // What an audience before this one said may arrive after what this one asked with.
         audience.told = None;
+        self.pass_warmth(at);
     }
 
     /// On the key's home: whose stream is it?
@@ -323,13 +332,15 @@ impl Core {
             self.directory.may_start(&subscribe.key, self.now)
         {
             let answer = offline(&reason, retry_after);
-            self.refuse_start(subscribe, answer);
+            let key = subscribe.key;
+            self.directory.release(&key, self.me);
+            self.mail.send(subscribe.from, Message::Declined { key, answer });
             return;
         }
-        if subscribe.start.ticket.is_none() {
+        if subscribe.start.paid.is_none() {
             let payer = subscribe.start.payer;
             match self.shared.starts.take(payer) {
-                Ok(ticket) => subscribe.start.ticket = ticket,
+                Ok(ticket) => subscribe.start.paid = Some(Paid::new(ticket)),
                 Err(AtLimit) => {
                     let Subscribe { from, key, .. } = subscribe;
                     self.directory.probe_dropped(&key);
@@ -346,6 +357,8 @@ impl Core {
 
     fn refuse_start(&mut self, subscribe: Subscribe, answer: Answer) {
         let key = subscribe.key;
+        // Nobody has found anything out: the next one may.
+        self.directory.probe_dropped(&key);
         self.directory.release(&key, self.me);
         self.mail.send(subscribe.from, Message::Declined { key, answer });
     }

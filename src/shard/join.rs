@@ -199,6 +199,8 @@ impl Core {
         }
         // The owner was told two numbers and kept the later one: it needs the sum.
         audience.told = None;
+        audience.warm_until = audience.warm_until.max(old.warm_until);
+        self.pass_warmth(into);
     }
 
     pub(crate) fn drop_audience(&mut self, at: usize) {

@@ -14,16 +14,18 @@ use crate::mirror::LeaseView;
 use crate::mirror::StandingName;
 use crate::mirror::lease::LEASE;
 use crate::shard::core::Core;
+use crate::stream::Wish;
 use std::time::Duration;
 
 const COLD_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// A session's question for an engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Question {
     pub(crate) generation: Generation,
     pub(crate) exclude: Vec<EngineId>,
     pub(crate) prefer: Option<EngineId>,
+    pub(crate) wish: Wish,
 }
 
 /// What is known when an engine is to be asked.
@@ -58,30 +60,30 @@ impl Known {
 }
 
 impl Core {
-    pub(crate) fn select(&mut self, serial: u64, wish: Wish) {
+    pub(crate) fn select(&mut self, serial: u64, question: Question) {
         let until = self.waits_until(serial);
         let Some(source) = self.sources.get_mut(&serial) else { return };
-        source.held_wish = None;
+        source.held_question = None;
         match until {
             Some(until) => {
-                source.held_wish = Some((wish, until));
+                source.held_question = Some((question, until));
                 self.agenda.note(Some(until));
             }
-            None => self.select_now(serial, wish),
+            None => self.select_now(serial, question),
         }
     }
 
     /// Redis has spoken, or had its time.
     pub(crate) fn select_held(&mut self, serial: u64) {
         let Some(source) = self.sources.get(&serial) else { return };
-        if source.held_wish.is_none() || self.waits_until(serial).is_some() {
+        if source.held_question.is_none() || self.waits_until(serial).is_some() {
             return;
         }
         let source = self.sources.get_mut(&serial).expect("found above");
-        if let Some((wish, _)) = source.held_wish.take()
+        if let Some((question, _)) = source.held_question.take()
             && !source.ended
         {
-            self.select_now(serial, wish);
+            self.select_now(serial, question);
         }
     }
 

@@ -196,6 +196,7 @@ impl Core {
             source.hands == 0
                 && source.is_current()
                 && source.session.accepts_viewers()
+                && source.session.is_alone()
                 && source.ingest.generation().is_some()
                 && source.writer.head() > 0
                 && source.subscribers & !me != 0
@@ -213,9 +214,14 @@ impl Core {
 
     fn abandoned_sessions(&self) -> Vec<Stop> {
         let running = self.sources.values().filter(|source| !source.ended);
-        let stops = running.filter_map(|source| {
-            let opened = source.session.opened()?;
-            let address = source.engines.get(&source.session.engine()?)?.clone();
+        let opened = running.flat_map(|source| {
+            let session = &source.session;
+            let first = session.engine().zip(session.opened());
+            let both = [first, session.opened_beside()].into_iter().flatten();
+            both.map(move |(engine, opened)| (source, engine, opened))
+        });
+        let stops = opened.filter_map(|(source, engine, opened)| {
+            let address = source.engines.get(&engine)?.clone();
             let (path, unless_replaced) = (opened.command_path.clone(), opened.unless_replaced());
             Some(Stop { address, path, unless_replaced })
         });

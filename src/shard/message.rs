@@ -9,6 +9,7 @@ use crate::base::ids::Generation;
 use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
 use crate::base::ids::Target;
+use crate::base::time::Instant;
 use crate::engine::pool;
 use crate::net::listen::Accepted;
 use crate::registry::resolver::Resolution;
@@ -18,8 +19,9 @@ use crate::shard::engine_io::Address;
 use crate::shard::live::Live;
 use crate::shard::orders::Done;
 use crate::shard::orders::Order;
+use crate::shard::seats::Paid;
 use crate::shard::seats::Seat;
-use crate::shard::seats::Ticket;
+
 use crate::shard::stats::ShardMetrics;
 use crate::stream::Answer;
 use crate::stream::Opened;
@@ -53,7 +55,7 @@ pub(crate) struct StartFor {
     /// The address that it counts against; None when limits do not hold for it.
     pub(crate) payer: Option<IpAddr>,
     /// Counted already, when its id had to be asked for.
-    pub(crate) ticket: Option<Ticket>,
+    pub(crate) paid: Option<Paid>,
 }
 
 /// A session whose engine named another infohash than it was opened as.
@@ -81,6 +83,11 @@ pub(crate) enum Message {
         retry_after: Duration,
     },
 
+    /// What this shard has on that engine is to go to another one.
+    Vacate {
+        engine: EngineId,
+    },
+
     // To the home of a target, and back.
     Resolve {
         from: ShardId,
@@ -91,7 +98,7 @@ pub(crate) enum Message {
     Resolved {
         token: u64,
         resolution: Resolution,
-        ticket: Option<Ticket>,
+        paid: Option<Paid>,
     },
     /// Not asked: this address has as many starts in flight as it may.
     Unresolved {
@@ -195,6 +202,10 @@ pub(crate) enum Watching {
         count: u32,
         waiting: u32,
         copied: u32,
+    },
+    /// Kept until then, whoever watches.
+    Warm {
+        until: Instant,
     },
     Refuse {
         answer: Answer,

@@ -2,15 +2,16 @@
 //!
 //! A shard is one thread with one monoio runtime and one egress. It accepts viewers and keeps
 //! them; it owns the streams whose infohash [`crate::base::ids::place`] gives it; it talks to the
-//! other shards by mailbox and to nobody else. [`core`] has the turn, [`source`] the owner's side
-//! of a stream, [`audience`] the viewers' side, [`home`] the resolution of ids, [`pool_desk`]
-//! shard 0's engine pool, [`accept`] the way of a connection until its head is understood.
+//! other shards by mailbox and to nobody else. [`core`] has the turn, [`source`] and [`carry`]
+//! the owner's side of a stream, [`audience`] the viewers' side, [`home`] the resolution of ids,
+//! [`pool_desk`] shard 0's engine pool, [`accept`] the way of a connection until its head is understood.
 
 mod accept;
 mod agenda;
 mod api;
 mod audience;
 mod blocks;
+mod carry;
 mod change;
 mod channel;
 mod core;

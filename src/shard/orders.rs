@@ -15,6 +15,8 @@ use crate::shard::audience::Phase;
 use crate::shard::blocks::Person;
 use crate::shard::core::Core;
 use crate::shard::join::NotNow;
+use crate::shard::message::Message;
+use crate::shard::message::Watching;
 use crate::shard::source::Source;
 use crate::stream;
 use crate::viewer::CloseReason;
@@ -23,10 +25,27 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Order {
     EndStream(Infohash),
-    EndViewer { viewer: ViewerId, block: Duration },
+    EndViewer {
+        viewer: ViewerId,
+        block: Duration,
+    },
+    MoveStream {
+        stream: Infohash,
+        to: Option<EngineId>,
+    },
+    /// Its number, for an order that names it.
+    FindEngine(String),
+    /// As a content id or an infohash.
+    WarmStream {
+        id: Infohash,
+        span: Duration,
+    },
     ClearOffline(Infohash),
     AddEngines(Vec<Spec>),
-    DrainEngine { engine: String, draining: bool },
+    DrainEngine {
+        engine: String,
+        draining: bool,
+    },
     RemoveEngine(String),
 }
 
@@ -43,6 +62,12 @@ impl Core {
         match order {
             Order::EndStream(id) => self.end_stream(id),
             Order::EndViewer { viewer, block } => self.end_viewer(viewer, block),
+            Order::MoveStream { stream, to } => self.move_stream(stream, to),
+            Order::FindEngine(engine) => match self.find_engine(&engine) {
+                Some(id) => Done::Done(serde_json::json!({ "number": id.0 })),
+                None => Done::NotMine,
+            },
+            Order::WarmStream { id, span } => self.warm_stream(id, span),
             Order::ClearOffline(id) => self.clear_offline(id),
             Order::AddEngines(specs) => self.add_engines(specs),
             Order::DrainEngine { engine, draining } => self.drain_engine(&engine, draining),
@@ -50,11 +75,49 @@ impl Core {
         }
     }
 
+    /// The stream that is meant, by its number here.
+    fn stream_of(&self, id: Infohash) -> Option<(u64, &Source)> {
+        let is_meant = |source: &&Source| source.is_current() && source.is_known_as(id);
+        let found = self.sources.iter().find(|(_, source)| is_meant(source));
+        found.map(|(serial, source)| (*serial, source))
+    }
+
+    /// Begun when this returns: the viewers stay where they are until the other engine can follow.
+    fn move_stream(&mut self, id: Infohash, to: Option<EngineId>) -> Done {
+        let Some((serial, source)) = self.stream_of(id) else { return Done::NotMine };
+        let from = source.session.engine_name().map(str::to_owned);
+        let id = source.session.infohash().to_string();
+        self.feed(serial, stream::Input::Move { to, insists: false });
+        Done::Done(serde_json::json!({ "id": id, "from": from }))
+    }
+
+    /// The home of the id has an audience for it without a viewer, which finds the stream or starts
+    /// it as one with viewers would.
+    fn warm_stream(&mut self, id: Infohash, span: Duration) -> Done {
+        let target = Target::Id(id);
+        if crate::registry::home(&target, self.mail.shards()) != self.me {
+            return Done::NotMine;
+        }
+        // An operator pays for no start.
+        let at = self.audience_for(target, None);
+        self.audiences[at].warm_until = Some(self.now + span);
+        self.pass_warmth(at);
+        Done::Done(serde_json::json!({ "id": id.to_string(), "seconds": span.as_secs() }))
+    }
+
+    /// The owner is told once it is known; from then on it is the owner's.
+    pub(crate) fn pass_warmth(&mut self, at: usize) {
+        let audience = &mut self.audiences[at];
+        let Some(channel) = audience.channel_id() else { return };
+        if let Some(until) = audience.warm_until.take() {
+            let what = Watching::Warm { until };
+            self.mail.send(channel.owner, Message::Watching { channel, what });
+        }
+    }
+
     fn end_stream(&mut self, id: Infohash) -> Done {
-        let meant = |source: &&Source| source.is_current() && source.is_known_as(id);
-        let found = self.sources.iter().find(|(_, source)| meant(source));
-        let Some((serial, source)) = found else { return Done::NotMine };
-        let (serial, infohash) = (*serial, source.session.infohash().to_string());
+        let Some((serial, source)) = self.stream_of(id) else { return Done::NotMine };
+        let infohash = source.session.infohash().to_string();
         let viewers = source.session.viewers();
         self.feed(serial, stream::Input::Kick { reason: stream::CloseReason::Kicked });
         Done::Done(serde_json::json!({ "id": infohash, "viewers": viewers }))

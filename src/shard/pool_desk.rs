@@ -69,6 +69,9 @@ impl Core {
                 let line = EngineLine { what, engine: &name, version: None, reason };
                 tracing::warn!("{line}");
             }
+            pool::Output::Vacate { engine, owner } => {
+                self.mail.send(owner, Message::Vacate { engine });
+            }
             pool::Output::Warning { text } => tracing::warn!("{text}"),
             pool::Output::Changed => {}
         }

@@ -83,6 +83,19 @@ pub(crate) struct Ticket {
     address: IpAddr,
 }
 
+/// A start that counts against an address, or against none. Whoever joins it, while it is looked up or
+/// later, shares it: it counts once, until nobody has it any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Paid {
+    _ticket: Option<Arc<Ticket>>,
+}
+
+impl Paid {
+    pub(crate) fn new(ticket: Option<Ticket>) -> Self {
+        Self { _ticket: ticket.map(Arc::new) }
+    }
+}
+
 /// This address has as many as it may.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct AtLimit;
@@ -167,6 +180,18 @@ mod tests {
         drop(first);
         assert!(seats.take(household).is_ok());
         assert!(seats.by_address.counts().is_empty());
+    }
+
+    #[test]
+    fn who_joins_a_start_keeps_it_counted_once() {
+        let starts = Arc::new(PerAddress::new(1));
+        let one = address("192.0.2.1");
+        let paid = Paid::new(starts.take(one).unwrap());
+        let joined = paid.clone();
+        drop(paid);
+        assert!(starts.take(one).is_err(), "somebody still waits for it");
+        drop(joined);
+        assert!(starts.take(one).is_ok());
     }
 
     #[test]

@@ -14,27 +14,23 @@ use crate::base::prng::Prng;
 use crate::base::sizes::STREAM_MEMORY_BYTES_MIN;
 use crate::base::time::Instant;
 use crate::base::time::Wall;
-use crate::engine::pool;
 use crate::mirror::snapshots::Shelved;
+use crate::net::Closer;
 use crate::ring::Writer;
 use crate::shard::channel::Channel;
 use crate::shard::channel::ChannelId;
 use crate::shard::core::Core;
-use crate::shard::core::Wanted;
-use crate::shard::engine_io;
 use crate::shard::engine_io::Address;
 use crate::shard::home::no_capacity;
+use crate::shard::ingest::Aside;
 use crate::shard::ingest::Ingest;
-use crate::shard::leasing::Wish;
-use crate::shard::message::Claim;
+use crate::shard::leasing::Question;
 use crate::shard::message::Message;
 use crate::shard::message::Subscribe;
-use crate::shard::message::Watching;
-use crate::shard::seats::Ticket;
+use crate::shard::seats::Paid;
 use crate::stream::Answer;
 use crate::stream::Code;
 use crate::stream::Input;
-use crate::stream::Output;
 use crate::stream::Session;
 use crate::stream::Setup;
 use crate::viewer::Policy;
@@ -56,6 +52,8 @@ pub(crate) struct Source {
     pub(crate) channel: Arc<Channel>,
     pub(crate) writer: Writer,
     pub(crate) ingest: Ingest,
+    /// A second session, whose bytes are not in the ring.
+    pub(crate) aside: Option<Aside>,
     /// Engines that this stream was lent, with the address to ask.
     pub(crate) engines: BTreeMap<EngineId, Address>,
     pub(crate) engine_names: BTreeMap<EngineId, String>,
@@ -66,7 +64,7 @@ pub(crate) struct Source {
     /// What Redis has of the stream is still welcome.
     pub(crate) prime_until: Instant,
     /// A question for an engine that waits for a word of Redis.
-    pub(crate) held_wish: Option<(Wish, Instant)>,
+    pub(crate) held_question: Option<(Question, Instant)>,
     /// The mirror has its ring.
     pub(crate) shelved: Option<Shelved>,
     /// Shards that hold a handle.
@@ -80,7 +78,7 @@ pub(crate) struct Source {
     /// Newcomers of a stream that is ending for good: they start the next one.
     pub(crate) held: Vec<Subscribe>,
     /// What the address that wanted it first pays until it gives bytes, or ends.
-    pub(crate) start: Option<Ticket>,
+    pub(crate) start: Option<Paid>,
     pub(crate) ended: bool,
     /// How many times over the brain or the ring is at work: after a panic it is half done.
     pub(crate) hands: u32,
@@ -95,11 +93,38 @@ impl Source {
         !self.keys.is_empty()
     }
 
+    /// The bytes of this order are wanted, in the ring or beside it.
+    pub(crate) fn wants(&self, generation: Generation) -> bool {
+        self.is_aside(generation) || self.ingest.is_wanted(generation)
+    }
+
+    pub(crate) fn is_aside(&self, generation: Generation) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.is_wanted(generation))
+    }
+
+    /// The connection of an order; false when it is not wanted any more.
+    pub(crate) fn connected(&mut self, generation: Generation, closer: Closer) -> bool {
+        match &mut self.aside {
+            Some(aside) if aside.is_wanted(generation) => {
+                aside.connected(closer);
+                true
+            }
+            Some(_) | None => self.ingest.connected(generation, closer),
+        }
+    }
+
+    pub(crate) fn close_body(&mut self, generation: Generation) {
+        if let Some(aside) = self.aside.take_if(|aside| aside.is_wanted(generation)) {
+            aside.close();
+        }
+        self.ingest.close(generation);
+    }
+
     pub(crate) fn next_deadline(&self, policy: &Policy) -> Option<Instant> {
         let session = if self.ended { None } else { self.session.poll_timeout() };
         let tend = (self.writer.held_bytes() > 0 || self.ended).then_some(self.tend_at);
         let read = self.ingest.read_deadline(policy);
-        let wish = self.held_wish.as_ref().map(|(_, until)| *until);
+        let wish = self.held_question.as_ref().map(|(_, until)| *until);
         [session, tend, read, wish].into_iter().flatten().min()
     }
 }
@@ -157,19 +182,20 @@ impl Core {
             channel,
             writer,
             ingest: Ingest::new(self.now),
+            aside: None,
             engines: BTreeMap::new(),
             engine_names: BTreeMap::new(),
             lent: BTreeMap::new(),
             stop_paths: BTreeMap::new(),
             prime_until: Instant::ZERO,
-            held_wish: None,
+            held_question: None,
             shelved: None,
             subscribers: 0,
             copied: BTreeMap::new(),
             twin_until: Instant::ZERO,
             twin_not_before: Instant::ZERO,
             held: Vec::new(),
-            start: subscribe.start.ticket.take(),
+            start: subscribe.start.paid.take(),
             ended: false,
             hands: 0,
             told: crate::shard::mirror::Told::default(),
@@ -235,6 +261,18 @@ impl Core {
         }
     }
 
+    /// An engine is being drained: the streams on it look for another one, their viewers staying.
+    pub(crate) fn vacate(&mut self, engine: EngineId) {
+        let on_it = self
+            .sources
+            .iter()
+            .filter(|(_, source)| !source.ended && source.session.engine() == Some(engine));
+        let serials: Vec<u64> = on_it.map(|(serial, _)| *serial).collect();
+        for serial in serials {
+            self.feed(serial, Input::Move { to: None, insists: true });
+        }
+    }
+
     pub(crate) fn session_timer(&mut self, serial: u64) {
         let now = self.now;
         self.select_held(serial);
@@ -247,253 +285,21 @@ impl Core {
         self.let_be(serial);
     }
 
-    fn carry_out(&mut self, serial: u64, output: Output) {
-        match output {
-            Output::Select { generation, exclude, prefer } => {
-                self.select(serial, Wish { generation, exclude, prefer });
-            }
-            Output::Release { reservation } => self.release(serial, reservation),
-            Output::Open { generation, engine, target, pid } => {
-                self.order(serial, engine, |shard, address| {
-                    engine_io::open(shard, serial, generation, engine, address, target, pid)
-                });
-            }
-            Output::Claim { generation, engine, infohash } => {
-                self.claim(serial, generation, engine, infohash);
-            }
-            Output::SetActivityTimeout { generation, engine, path } => {
-                self.note_session(serial, generation, &path);
-                self.order(serial, engine, |shard, address| {
-                    engine_io::activity_timeout(shard, address, path)
-                });
-            }
-            Output::Play { generation, engine, path } => {
-                self.sources.get_mut(&serial).expect("fed").ingest.begin(generation);
-                self.shelve(serial);
-                self.order(serial, engine, |shard, address| {
-                    engine_io::play(shard, serial, generation, engine, address, path)
-                });
-            }
-            Output::Splice { .. } => {
-                self.sources.get_mut(&serial).expect("fed").ingest.splice();
-            }
-            Output::CloseBody { generation } => {
-                self.sources.get_mut(&serial).expect("fed").ingest.close(generation);
-            }
-            Output::PollStat { generation, engine, path } => {
-                self.order(serial, engine, |shard, address| {
-                    engine_io::stat(shard, serial, generation, address, path)
-                });
-            }
-            Output::AskStatus { generation, engine } => {
-                self.order(serial, engine, |shard, address| {
-                    engine_io::ask_status(shard, serial, generation, address)
-                });
-            }
-            Output::Stop { generation, engine, path, unless_replaced } => {
-                self.stops_pending += 1;
-                self.stats.stops += 1;
-                self.note_session(serial, generation, &path);
-                self.order(serial, engine, |shard, address| {
-                    engine_io::stop(shard, serial, generation, address, path, unless_replaced)
-                });
-            }
-            told @ (Output::SessionOver { .. }
-            | Output::State { .. }
-            | Output::WaitAnswer(_)
-            | Output::Refuse(_)
-            | Output::CloseViewers(_)
-            | Output::MoveViewers { .. }
-            | Output::MayClose { .. }) => self.tell_viewers(serial, told),
-            told @ (Output::MarkOffline(_)
-            | Output::ClearOffline
-            | Output::StartLog { .. }
-            | Output::FailLog { .. }
-            | Output::Failover { .. }
-            | Output::EngineTakenOver { .. }
-            | Output::Frozen(_)
-            | Output::LetGo
-            | Output::Ended) => self.tell_others(serial, told),
-        }
-    }
-
-    /// Outputs that concern the shards with viewers.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "`carry_out` has sorted them by name")]
-    fn tell_viewers(&mut self, serial: u64, output: Output) {
-        let source = self.sources.get_mut(&serial).expect("fed");
-        let channel = source.id;
-        let subscribers = source.subscribers;
-        match output {
-            Output::SessionOver { generation, engine, outcome } => {
-                self.journal_over(serial, generation, engine);
-                self.stats.session_over(outcome);
-            }
-            Output::State { .. } => self.mirror_stream(serial),
-            Output::WaitAnswer(answer) => {
-                source.channel.update(|facts| facts.wait_answer = Some(answer));
-            }
-            Output::Refuse(answer) => {
-                let is_primed = source.ingest.is_primed();
-                self.tell_shards(channel, subscribers, || Watching::Refuse {
-                    answer: answer.clone(),
-                });
-                if is_primed {
-                    self.tell_shards(channel, subscribers, || Watching::PrimedOver);
-                }
-            }
-            Output::CloseViewers(reason) => {
-                let reason = close_reason(reason);
-                source.channel.update(|facts| facts.close_reason = Some(reason));
-                source.writer.end();
-                self.tell_shards(channel, subscribers, || Watching::CloseViewers { reason });
-            }
-            Output::MoveViewers { infohash } => {
-                if source.ingest.is_primed() {
-                    self.tell_shards(channel, subscribers, || Watching::PrimedOver);
-                }
-                self.tell_shards(channel, subscribers, || Watching::MoveViewers { infohash });
-            }
-            Output::MayClose { close_generation, shards } => {
-                for shard in shards.iter() {
-                    let what = Watching::MayClose { generation: close_generation };
-                    self.mail.send(shard, Message::Watching { channel, what });
-                }
-            }
-            other => unreachable!("not for viewers: {other:?}"),
-        }
-    }
-
-    /// Outputs for the home of the stream, the counters and the log.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "`carry_out` has sorted them by name")]
-    fn tell_others(&mut self, serial: u64, output: Output) {
-        match output {
-            Output::MarkOffline(answer) => self.mark_offline(serial, &answer),
-            Output::ClearOffline => {
-                let source = &self.sources[&serial];
-                let (key, open) = (source.keys[0].clone(), source.open.clone());
-                let infohash = source.session.infohash();
-                self.tell_home(key, |key| Message::Online { key });
-                self.tell_home(open, |target| Message::Confirmed { target, infohash });
-            }
-            Output::StartLog { engine_name, first_packet_ms } => {
-                self.sources.get_mut(&serial).expect("fed").start = None;
-                self.log_start_of(serial, &engine_name, first_packet_ms);
-            }
-            Output::FailLog { engine_name, after, answer, reason } => {
-                self.stats.starts_failed += 1;
-                self.note_error(serial, &reason);
-                self.log_failure_of(serial, engine_name.as_deref(), after, answer, &reason);
-            }
-            Output::Failover { from, reason } => {
-                self.stats.failover(reason);
-                self.log_failover(serial, from, reason);
-                let from = self.sources[&serial].engines.get(&from);
-                let from = from.map(|address| address.host.to_string()).unwrap_or_default();
-                self.mirror_failover(serial, from, reason);
-            }
-            Output::EngineTakenOver { engine } => self.log_takeover(serial, engine),
-            Output::Frozen(frozen) => self.log_frozen(serial, frozen),
-            Output::LetGo => self.let_go(serial),
-            Output::Ended => self.on_ended(serial),
-            other => unreachable!("not for the log: {other:?}"),
-        }
-    }
-
-    fn mark_offline(&mut self, serial: u64, answer: &Answer) {
-        let source = &self.sources[&serial];
-        let key = source.keys[0].clone();
-        let open = source.open.clone();
-        let reason = answer.message.clone();
-        self.tell_home(key, |key| Message::Offline { key, reason });
-        self.tell_home(open, |target| Message::Forget { target });
-    }
-
-    pub(crate) fn tell_home(&mut self, target: Target, message: impl FnOnce(Target) -> Message) {
-        let to = crate::registry::home(&target, self.mail.shards());
-        self.mail.send(to, message(target));
-    }
-
-    pub(crate) fn tell_shards(
-        &mut self,
-        channel: ChannelId,
-        shards: u64,
-        make: impl Fn() -> Watching,
-    ) {
-        for at in (0..64).filter(|at| shards & (1 << at) != 0) {
-            self.mail.send(ShardId(at), Message::Watching { channel, what: make() });
-        }
-    }
-
-    pub(crate) fn select_now(&mut self, serial: u64, wish: Wish) {
-        let Wish { generation, exclude, prefer } = wish;
-        let token = self.next_token();
-        let order = self.engine_order(serial);
-        let select = pool::Select {
-            token,
-            owner: self.me,
-            stream: Some(self.sources[&serial].session.infohash()),
-            need: pool::Need::Session,
-            exclude,
-            prefer,
-            prefer_not: None,
-            order,
-            only: None,
-        };
-        self.wanted.insert(token, Wanted::Session { serial, generation });
-        self.ask_pool(pool::Input::Select(select));
-    }
-
-    fn release(&mut self, serial: u64, reservation: u64) {
-        let source = self.sources.get_mut(&serial).expect("fed");
-        source.lent.retain(|_, mine| *mine != reservation);
-        let reservation = pool::Reservation(reservation);
-        self.ask_pool(pool::Input::Release { reservation });
-    }
-
-    /// Spawns what `make` returns, with the engine's address.
-    fn order<F>(
-        &mut self,
-        serial: u64,
-        engine: EngineId,
-        make: impl FnOnce(crate::shard::core::Shard, Address) -> F,
-    ) where
-        F: Future<Output = ()> + 'static,
-    {
-        let address = self.sources[&serial].engines.get(&engine).cloned();
-        let address = address.expect("a session only orders from engines that it was granted");
-        let task = make(self.handle(), address);
-        crate::net::runtime::spawn(task);
-    }
-
-    fn claim(&mut self, serial: u64, generation: Generation, engine: EngineId, named: Infohash) {
-        let source = &self.sources[&serial];
-        let opened = source.session.opened().expect("a claim follows an open").clone();
-        let claim = Claim {
-            from: self.me,
-            channel: source.id,
-            generation,
-            infohash: named,
-            engine,
-            engine_name: source.session.engine_name().unwrap_or_default().to_owned(),
-            address: source.engines[&engine].clone(),
-            reservation: source.lent.get(&engine).copied().unwrap_or(0),
-            opened,
-        };
-        self.tell_home(Target::Infohash(named), |_| Message::Claim(Box::new(claim)));
-    }
-
-    fn on_ended(&mut self, serial: u64) {
+    pub(crate) fn on_ended(&mut self, serial: u64) {
         let source = self.sources.get_mut(&serial).expect("fed");
         source.ended = true;
         source.start = None;
         source.ingest.close_any();
+        if let Some(aside) = source.aside.take() {
+            aside.close();
+        }
         source.writer.end();
         self.let_go(serial);
         self.try_remove(serial);
     }
 
     /// Nobody finds this stream any more; those who came while it was ending start the next one.
-    fn let_go(&mut self, serial: u64) {
+    pub(crate) fn let_go(&mut self, serial: u64) {
         self.unshelve(serial);
         self.mirror_over(serial);
         let source = self.sources.get_mut(&serial).expect("fed");
@@ -536,19 +342,5 @@ pub(crate) fn shutting_down() -> Answer {
         message: "this server is shutting down".to_owned(),
         engine: None,
         retry_after_s: Some(5),
-    }
-}
-
-const fn close_reason(reason: crate::stream::CloseReason) -> crate::viewer::CloseReason {
-    use crate::stream::CloseReason as Why;
-    use crate::viewer::CloseReason;
-    match reason {
-        Why::EngineGone => CloseReason::EngineGone,
-        Why::Unstable => CloseReason::Unstable,
-        Why::Contended => CloseReason::Contended,
-        Why::TakenOver => CloseReason::TakenOver,
-        Why::Kicked => CloseReason::Kicked,
-        Why::Drain => CloseReason::Drain,
-        Why::Error => CloseReason::Error,
     }
 }

@@ -130,6 +130,7 @@ impl Core {
             started_at: source.started_wall.unix_seconds(),
             failovers: u64::from(session.failovers()),
             discontinuities: source.ingest.jumps,
+            frozen: session.frozen(),
             peers: session.stat().map(|stat| u64::from(stat.peers)),
             speed_down_kbps: session.stat().map(|stat| stat.speed_down_kbps),
             lease: source.told.record(),
@@ -202,6 +203,7 @@ impl Core {
             version: row.version,
             last_answer_at: row.last_ok.map(|at| wall - now.since(at).as_secs_f64()),
             failures: row.failures_total,
+            rests: row.rests_until.is_some_and(|until| until > now),
             last_error: row.reason,
         })
         .collect()

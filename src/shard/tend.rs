@@ -51,6 +51,9 @@ impl Core {
     pub(crate) fn flow(&mut self, serial: u64, generation: Generation) -> Flow {
         let now = self.now;
         let Some(source) = self.sources.get_mut(&serial) else { return Flow::Stop };
+        if let Some(aside) = source.aside.as_ref().filter(|aside| aside.is_wanted(generation)) {
+            return aside.flow();
+        }
         source.hands += 1;
         let flow = source.ingest.flow(generation, &mut source.writer, &mut self.cache, now);
         source.hands -= 1;
@@ -81,7 +84,7 @@ impl Core {
         let now = self.now;
         let Self { sources, agenda, cache, scratch, stats, .. } = self;
         let source = sources.get_mut(&serial)?;
-        if !source.ingest.is_wanted(generation) {
+        if !source.wants(generation) {
             return Some(stream::Failure::Cut);
         }
         let slice = match bytes {
@@ -96,14 +99,29 @@ impl Core {
             }
         };
         let before = decoder.body_bytes();
-        let was_dirty = source.ingest.dirty;
         source.hands += 1;
-        let result = source.ingest.take(slice, decoder, &mut source.writer, cache, now);
+        let Source { aside, ingest, writer, .. } = source;
+        let beside = aside.as_mut().filter(|aside| aside.is_wanted(generation));
+        let mut is_ready = false;
+        let was_dirty = ingest.dirty;
+        let result = match beside {
+            Some(aside) => {
+                let result = aside.take(slice, decoder, &ingest.recent, writer, now);
+                is_ready = aside.is_playable(writer, now);
+                result
+            }
+            None => ingest.take(slice, decoder, writer, cache, now),
+        };
+        let is_dirty = ingest.dirty;
         source.hands -= 1;
-        if source.ingest.dirty && !was_dirty {
+        if is_dirty && !was_dirty {
             agenda.moved(serial);
         }
         stats.ingest_bytes += decoder.body_bytes() - before;
+        if is_ready {
+            // At once: what has been compared ends where the ring ends now.
+            self.feed(serial, Input::Ready { generation });
+        }
         match result {
             Ok(false) => None,
             Ok(true) | Err(_) => Some(stream::Failure::Cut),

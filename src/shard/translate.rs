@@ -1,12 +1,14 @@
 //! Engine facts in the session's words. The two brains are siblings and never meet; this is the
 //! floor above them where they do.
 
+use crate::base::time::Wall;
 use crate::engine::reply::Failure;
 use crate::engine::reply::Live;
 use crate::engine::reply::OpenReply;
 use crate::engine::reply::StatReply;
 use crate::http::uri::EnginePath;
 use crate::stream;
+use std::time::Duration;
 
 /// What was asked when it failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +35,8 @@ pub(crate) fn opened(reply: &OpenReply) -> stream::Opened {
 }
 
 pub(crate) fn stat(reply: StatReply) -> stream::StatFacts {
+    let wall = Wall::now().unix_seconds();
+    let age_s = reply.live_last.map(|last| (wall - last as f64).max(0.0));
     stream::StatFacts {
         status: reply.status.name().to_owned(),
         peers: reply.peers,
@@ -40,6 +44,7 @@ pub(crate) fn stat(reply: StatReply) -> stream::StatFacts {
         speed_down_kbps: u64::from(reply.speed_down_kbps),
         progress_percent: reply.progress,
         live_last: reply.live_last,
+        live_age: age_s.map(Duration::from_secs_f64),
         playback_session_id: reply.playback_session_id,
     }
 }

@@ -33,6 +33,7 @@ impl Session {
     }
 
     pub(super) fn on_play_head(&mut self, generation: Generation) {
+        self.rival_head(generation);
         if let Some(attempt) = self.attempt.as_mut()
             && attempt.phase == Phase::Playing(generation)
         {
@@ -42,6 +43,9 @@ impl Session {
 
     /// No head, or the end of the body.
     pub(super) fn on_play_over(&mut self, generation: Generation, failure: &Failure, now: Instant) {
+        if self.rival_over(generation, failure, now) {
+            return;
+        }
         let Some(attempt) = self.attempt.as_mut().filter(|a| a.play() == Some(generation)) else {
             return;
         };
@@ -69,6 +73,9 @@ impl Session {
     pub(super) fn attempt_failed(&mut self, failure: &Failure, now: Instant) {
         let Some(engine) = self.engine() else { return };
         self.dispose(failure.parting(), now);
+        if self.fall_back(now) {
+            return;
+        }
         let is_id = matches!(self.target, Target::Id(_));
         if let Some(search) = &mut self.search {
             let next = search.failed(failure, engine, is_id, now);
@@ -90,12 +97,13 @@ impl Session {
         self.state = if self.flow.access_point { State::Active } else { State::Buffering };
     }
 
-    pub(super) fn on_access_point(&mut self, generation: Generation) {
+    pub(super) fn on_access_point(&mut self, generation: Generation, now: Instant) {
         let is_ours = self.attempt.as_ref().is_some_and(|a| a.play() == Some(generation));
         if !is_ours || self.search.is_some() {
             return;
         }
         self.flow.access_point = true;
+        self.drop_hedge(now);
         if self.state == State::Buffering {
             self.state = State::Active;
         }

@@ -66,7 +66,7 @@ impl Session {
     }
 
     fn open(&mut self, now: Instant) {
-        let pid = format!("{:016x}{:016x}", self.prng.next_u64(), self.prng.next_u64());
+        let pid = self.player_id();
         let target = self.target.clone();
         let deadline = now + self.settings.start_timeout + OPEN_MARGIN;
         let Some(attempt) = &mut self.attempt else { return };
@@ -76,7 +76,22 @@ impl Session {
         self.emit(Output::Open { generation, engine, target, pid });
     }
 
+    pub(super) fn player_id(&mut self) -> String {
+        format!("{:016x}{:016x}", self.prng.next_u64(), self.prng.next_u64())
+    }
+
+    /// A session of an open that had failed is replaced there by a newer one.
+    pub(super) fn supersede_late(&mut self, engine: EngineId) {
+        for late in self.stops.take_late(engine) {
+            let outcome = Outcome::Superseded;
+            self.emit(Output::SessionOver { generation: late.generation, engine, outcome });
+        }
+    }
+
     pub(super) fn on_opened(&mut self, generation: Generation, opened: Opened, now: Instant) {
+        if self.rival_opened(generation, &opened, now) {
+            return;
+        }
         let Some(attempt) = self.attempt.as_mut().filter(|a| a.generation == generation) else {
             return self.on_late_opened(generation, opened, now);
         };
@@ -89,10 +104,7 @@ impl Session {
         attempt.opened = Some(opened);
         attempt.opened_at = now;
         attempt.phase = Phase::PlayDue(now);
-        for late in self.stops.take_late(engine) {
-            let outcome = Outcome::Superseded;
-            self.emit(Output::SessionOver { generation: late.generation, engine, outcome });
-        }
+        self.supersede_late(engine);
         if self.ending.is_some() {
             return self.stop_lingering(now);
         }
@@ -125,7 +137,9 @@ impl Session {
     fn on_late_opened(&mut self, generation: Generation, opened: Opened, now: Instant) {
         let Some(engine) = self.stops.late_opened(generation) else { return };
         let late = Late { generation, engine, opened };
-        match &self.attempt {
+        let rival = self.rival.as_ref().map(|rival| &rival.attempt);
+        let rival = rival.filter(|attempt| attempt.engine == engine);
+        match rival.or(self.attempt.as_ref()) {
             Some(attempt) if attempt.engine == engine && attempt.opened.is_some() => {
                 // One download per content: a stop of either would kill ours.
                 let outcome = Outcome::Superseded;
@@ -152,6 +166,9 @@ impl Session {
         failure: &Failure,
         now: Instant,
     ) {
+        if self.rival_over(generation, failure, now) {
+            return;
+        }
         let is_ours = self.attempt.as_ref().is_some_and(|attempt| {
             attempt.generation == generation && matches!(attempt.phase, Phase::Opening { .. })
         });
@@ -210,9 +227,11 @@ impl Session {
             return Adoption::Later;
         }
         let Some(attempt) = &self.attempt else {
-            // Between two sessions an open one is what is looked for, wherever it is.
+            // Between two sessions an open one is what is looked for, wherever it is; but a stop of
+            // ours that is on its way to that engine may end it there.
             return match (&self.search, self.asking) {
                 (Some(_), Some(_)) => Adoption::Later,
+                (Some(_), None) if self.stops.on(engine) => Adoption::Later,
                 (Some(_), None) => Adoption::Yes,
                 (None, _) => Adoption::No,
             };
@@ -252,6 +271,7 @@ impl Session {
             let path = opened.command_path;
             return self.emit(Output::Stop { generation, engine, path, unless_replaced });
         }
+        self.drop_rival(Parting::Stop, now);
         self.dispose(Parting::Superseded, now);
         self.names.insert(engine, name.clone());
         let mut attempt = Attempt::new(generation, engine, reservation, name);

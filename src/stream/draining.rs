@@ -109,11 +109,11 @@ impl Session {
         let since = self.audience.empty_since();
         let grace = self.settings.grace_period;
         if let Some(first_packet_at) = self.flow.first_packet_at {
-            return Some(since.max(first_packet_at) + grace);
+            return Some((since.max(first_packet_at) + grace).max(self.warm_until));
         }
         let since = self.health.alive_at.map_or(since, |alive_at| alive_at.max(since));
         let patience = if self.opened().is_some() { grace.max(STAT_SEEN_AFTER) } else { grace };
-        Some(since + patience)
+        Some((since + patience).max(self.warm_until))
     }
 
     pub(super) fn fire_grace(&mut self, now: Instant) {
@@ -201,6 +201,8 @@ impl Session {
     }
 
     fn end(&mut self, mut ending: Ending, parting: Parting, now: Instant) {
+        self.leaving = None;
+        self.drop_rival(Parting::Stop, now);
         self.search = None;
         self.state = State::Draining;
         ending.lingering = self.attempt.as_ref().is_some_and(Attempt::is_uncertain);
@@ -264,12 +266,19 @@ impl Session {
     /// Ends the attempt: its body is closed, its session stopped (unless another one has taken its
     /// place) and its reservation given back as soon as the engine has let go.
     pub(super) fn dispose(&mut self, parting: Parting, now: Instant) {
-        let Some(attempt) = self.attempt.take() else { return };
+        if let Some(attempt) = self.attempt.take() {
+            self.flow.paused_since = None;
+            self.leaving = None;
+            self.dispose_of(attempt, parting, now);
+        }
+    }
+
+    /// The same for one that is not the stream's first.
+    pub(super) fn dispose_of(&mut self, attempt: Attempt, parting: Parting, now: Instant) {
         let play = attempt.play();
         let Attempt { generation, engine, reservation, opened, .. } = attempt;
         self.stops.remember(generation, engine, opened.is_some());
         if let Some(play) = play {
-            self.flow.paused_since = None;
             self.emit(Output::CloseBody { generation: play });
         }
         match opened {

@@ -15,6 +15,7 @@ use super::input::Parting;
 use super::output::CloseReason;
 use super::output::Code;
 use super::output::Output;
+use super::output::Wish;
 use super::search::Next;
 use super::search::Verdict;
 use crate::base::ids::EngineId;
@@ -23,7 +24,7 @@ use crate::base::ids::Target;
 use crate::base::time::Instant;
 
 /// The pool answers within two mailbox turns; this long means that its shard has died.
-const GRANT_MAX: Duration = Duration::from_secs(10);
+pub(super) const GRANT_MAX: Duration = Duration::from_secs(10);
 
 impl Session {
     pub(super) fn search_deadline(&self) -> Option<Instant> {
@@ -37,16 +38,17 @@ impl Session {
     }
 
     pub(super) fn fire_search(&mut self, now: Instant) {
-        if self.asking.is_some_and(|asking| asking.deadline <= now) {
-            self.asking = None;
-            if let Some(search) = &mut self.search {
+        if let Some(asking) = self.asking.take_if(|asking| asking.deadline <= now) {
+            if let Some(why) = asking.rival {
+                self.rival_failed(why, now);
+            } else if let Some(search) = &mut self.search {
                 search.next_at = Some(now);
             }
         }
         let Some(search) = &self.search else { return };
         let is_held = search.is_switching() && self.flow.paused_since.is_some();
         if search.deadline <= now && !is_held {
-            let verdict = search.timed_out(self.health.text());
+            let verdict = search.timed_out(self.health.text(), self.attempt.is_some());
             return self.fail(verdict, now);
         }
         let waits = self.asking.is_none() && self.attempt.is_none();
@@ -59,14 +61,14 @@ impl Session {
     fn ask(&mut self, now: Instant) {
         debug_assert!(self.attempt.is_none() && self.asking.is_none());
         let generation = self.next_generation();
-        self.asking = Some(Asking { generation, deadline: now + GRANT_MAX });
+        self.asking = Some(Asking { generation, deadline: now + GRANT_MAX, rival: None });
         let stops = &self.stops;
         let Some(search) = &mut self.search else { return };
         search.asks(|engine| stops.on(engine), now);
         self.reopening = None;
         let exclude = search.excluded(now);
         let prefer = search.prefer;
-        self.emit(Output::Select { generation, exclude, prefer });
+        self.emit(Output::Select { generation, exclude, prefer, wish: Wish::Any });
     }
 
     pub(super) fn on_granted(
@@ -75,16 +77,21 @@ impl Session {
         engine: EngineId,
         reservation: u64,
         name: String,
+        now: Instant,
     ) {
-        let asked = self.asking.is_some_and(|asking| asking.generation == generation);
-        if !asked {
-            let held = self.attempt.as_ref().is_some_and(|a| a.reservation == reservation);
+        let asked = self.asking.take_if(|asking| asking.generation == generation);
+        let Some(asked) = asked else {
+            let held = self.attempt.as_ref().is_some_and(|a| a.reservation == reservation)
+                || self.rival.as_ref().is_some_and(|r| r.attempt.reservation == reservation);
             if !held && !self.stops.holds(reservation) {
                 self.emit(Output::Release { reservation });
             }
             return;
+        };
+        if let Some(why) = asked.rival {
+            let attempt = Attempt::new(generation, engine, reservation, name);
+            return self.rival_granted(why, attempt, now);
         }
-        self.asking = None;
         let Some(search) = &mut self.search else {
             return self.emit(Output::Release { reservation });
         };
@@ -104,11 +111,12 @@ impl Session {
         retry_after: Duration,
         now: Instant,
     ) {
-        if self.asking.is_none_or(|asking| asking.generation != generation) {
+        let Some(asked) = self.asking.take_if(|asking| asking.generation == generation) else {
             return;
-        }
-        self.asking = None;
-        if let Some(search) = &mut self.search {
+        };
+        if let Some(why) = asked.rival {
+            self.rival_failed(why, now);
+        } else if let Some(search) = &mut self.search {
             let next = search.denied(no_engine, text, retry_after, now);
             self.follow(next, now);
         }

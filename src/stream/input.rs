@@ -13,6 +13,7 @@ use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
 use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
+use crate::base::time::Instant;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
@@ -126,6 +127,20 @@ pub enum Input {
     ShardLost {
         shard: ShardId,
     },
+    /// Another engine, the viewers staying: `to` that one. `insists`: the one that it is on is being
+    /// drained, and it is tried again until it is left.
+    Move {
+        to: Option<EngineId>,
+        insists: bool,
+    },
+    /// Enough of a `PlayAside` has come to be played behind what is in the ring.
+    Ready {
+        generation: Generation,
+    },
+    /// The stream goes on until then, though nobody watches it. The last word counts.
+    Warm {
+        until: Instant,
+    },
     /// An operator ends the stream.
     Kick {
         reason: CloseReason,
@@ -159,10 +174,17 @@ pub struct StatFacts {
     pub progress_percent: Option<u8>,
     /// Unix seconds of the newest piece of the broadcast.
     pub live_last: Option<u64>,
+    /// How old that is by our own clock.
+    pub live_age: Option<Duration>,
     pub playback_session_id: Option<String>,
 }
 
 impl Opened {
+    /// What is not relayed, whatever the engine makes of it.
+    pub(super) const fn is_playable(&self) -> bool {
+        self.live && !self.encrypted && !self.hls
+    }
+
     /// What tells whether another session has taken this one's place, if anything does.
     pub fn unless_replaced(&self) -> Option<UnlessReplaced> {
         let known = !self.stat_path.is_empty() && !self.playback_session_id.is_empty();
@@ -208,7 +230,7 @@ pub enum Failure {
 
 impl Failure {
     /// Every label, so that a graph begins before the first event.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 10] = [
         "refused",
         "silent",
         "prebuffering",
@@ -218,6 +240,7 @@ impl Failure {
         "malformed_head",
         "cut",
         "gone",
+        "moved",
     ];
 
     /// The label of metrics and logs.

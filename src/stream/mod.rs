@@ -30,6 +30,7 @@ mod draining;
 mod initializing;
 mod input;
 mod output;
+mod rival;
 mod search;
 mod settings;
 mod stat;
@@ -56,6 +57,10 @@ pub use self::output::Code;
 pub use self::output::Outcome;
 pub use self::output::Output;
 pub use self::output::UnlessReplaced;
+pub use self::output::Wish;
+use self::rival::Leaving;
+use self::rival::Rival;
+use self::rival::Why;
 use self::search::Search;
 pub use self::settings::Settings;
 pub use self::settings::Setup;
@@ -102,12 +107,18 @@ pub struct Session {
     /// The question whether an engine lives that is to be asked again.
     reopening: Option<(Generation, EngineId)>,
     attempt: Option<Attempt>,
+    rival: Option<Rival>,
+    leaving: Option<Leaving>,
+    /// A start is hedged once.
+    hedged: bool,
     stops: Stops,
     audience: Audience,
     flow: Flow,
     health: Health,
     budget: Budget,
     ending: Option<Ending>,
+    /// Nobody's absence ends it before.
+    warm_until: Instant,
     /// Names of the engines that were granted, for words to people.
     names: BTreeMap<EngineId, String>,
     told: Told,
@@ -119,6 +130,8 @@ pub struct Session {
 struct Asking {
     generation: Generation,
     deadline: Instant,
+    /// For a second session beside the attempt.
+    rival: Option<Why>,
 }
 
 /// The bytes, as far as the brain knows of them.
@@ -156,6 +169,9 @@ impl Session {
             search: Some(Search::new(now, deadline)),
             reopening: None,
             attempt: None,
+            rival: None,
+            leaving: None,
+            hedged: false,
             stops: Stops::default(),
             audience: Audience::new(now),
             flow: Flow {
@@ -168,6 +184,7 @@ impl Session {
             health: Health::default(),
             budget: Budget::default(),
             ending: None,
+            warm_until: Instant::ZERO,
             names: BTreeMap::new(),
             told: Told::default(),
             outputs: VecDeque::new(),
@@ -197,6 +214,7 @@ impl Session {
         [
             self.search_deadline(),
             self.lifeless_deadline(),
+            self.rival_deadline(),
             self.attempt.as_ref().and_then(Attempt::deadline),
             self.asking.map(|asking| asking.deadline),
             self.stops.deadline(),
@@ -218,7 +236,7 @@ impl Session {
     fn dispatch(&mut self, input: Input, now: Instant) {
         match input {
             Input::Granted { generation, engine, reservation, name } => {
-                self.on_granted(generation, engine, reservation, name);
+                self.on_granted(generation, engine, reservation, name, now);
             }
             Input::Denied { generation, no_engine, text, retry_after } => {
                 self.on_denied(generation, no_engine, &text, retry_after, now);
@@ -240,7 +258,7 @@ impl Session {
                 self.on_play_over(generation, &failure, now);
             }
             Input::Bytes { generation, n } => self.on_bytes(generation, n, now),
-            Input::AccessPoint { generation } => self.on_access_point(generation),
+            Input::AccessPoint { generation } => self.on_access_point(generation, now),
             Input::Stat { generation, facts } => self.on_stat(generation, facts, now),
             Input::StatFailed { generation, failure } => {
                 self.on_stat_failed(generation, &failure, now);
@@ -257,7 +275,10 @@ impl Session {
             Input::Idle { shard, close_generation } => self.on_idle(shard, close_generation, now),
             Input::Busy { shard: _, close_generation } => self.on_busy(close_generation, now),
             Input::ShardLost { shard } => self.on_shard_lost(shard, now),
+            Input::Warm { until } => self.warm_until = until,
             Input::Kick { reason } => self.on_kick(reason, now),
+            Input::Move { to, insists } => self.on_move(to, insists, now),
+            Input::Ready { generation } => self.on_ready(generation, now),
             Input::Drain => self.on_drain(now),
             Input::RingFull => self.on_ring_full(now),
             Input::RingResumed => self.on_ring_resumed(now),
@@ -272,6 +293,7 @@ impl Session {
             self.fire_search(now);
             self.fire_attempt(now);
             self.fire_lifeless(now);
+            self.fire_rival(now);
             self.fire_silence(now);
             self.fire_grace(now);
             self.end_if_over();
@@ -331,7 +353,7 @@ impl Session {
         match (&self.search, &self.ending) {
             (Some(search), None) => {
                 let waits = usize::from(search.next_at.is_some())
-                    + usize::from(self.asking.is_some())
+                    + usize::from(self.asking.is_some_and(|asking| asking.rival.is_none()))
                     + usize::from(self.attempt.is_some());
                 assert_eq!(waits, 1, "a search waits for one thing");
             }
@@ -347,6 +369,7 @@ impl Session {
             }
             (Some(_), Some(_)) => panic!("an end searches for nothing"),
         }
+        self.check_rival();
         if let Some(attempt) = &self.attempt {
             assert!(!self.stops.holds(attempt.reservation), "one reservation, one holder");
         }
@@ -394,6 +417,17 @@ impl Session {
 
     pub fn engine_name(&self) -> Option<&str> {
         self.attempt.as_ref().map(|attempt| attempt.name.as_str())
+    }
+
+    /// No second session stands beside the one that plays, and none is being asked for.
+    pub const fn is_alone(&self) -> bool {
+        self.rival.is_none() && self.asking.is_none()
+    }
+
+    /// Of the second session, where there is one.
+    pub fn opened_beside(&self) -> Option<(EngineId, &Opened)> {
+        let attempt = self.rival.as_ref().map(|rival| &rival.attempt)?;
+        Some((attempt.engine, attempt.opened.as_ref()?))
     }
 
     /// The pool's, for who hands the session over to another stream.

@@ -21,6 +21,7 @@ pub enum Output {
         generation: Generation,
         exclude: Vec<EngineId>,
         prefer: Option<EngineId>,
+        wish: Wish,
     },
     Release {
         reservation: u64,
@@ -47,6 +48,18 @@ pub enum Output {
         generation: Generation,
         engine: EngineId,
         path: String,
+    },
+    /// As `Play`, beside the one that plays: its bytes wait outside of the ring. When they can be
+    /// played, `Ready` says so.
+    PlayAside {
+        generation: Generation,
+        engine: EngineId,
+        path: String,
+    },
+    /// The bytes of this `PlayAside` follow those in the ring from here on, and the other body is
+    /// closed.
+    Promote {
+        generation: Generation,
     },
     /// The bytes of this `Play` follow other bytes in the ring.
     Splice {
@@ -123,6 +136,16 @@ pub enum Output {
     /// may start, though viewers who are behind still read this one's ring. Once, before `Ended`.
     LetGo,
     Ended,
+}
+
+/// Which engine would do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    Any,
+    /// That one, or none.
+    Only(EngineId),
+    /// One that nobody else will miss: half of the engines must have nothing to do.
+    Spare,
 }
 
 /// Ask there first: when the session that plays is another one, ours was superseded and is not

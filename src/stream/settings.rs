@@ -29,6 +29,8 @@ pub struct Settings {
     pub init_timeout: Duration,
     /// `PROXY_GRACE_PERIOD`
     pub grace_period: Duration,
+    /// `RINGCAST_HEDGE_AFTER`
+    pub hedge_after: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             outage_timeout: Duration::from_secs(90),
             init_timeout: Duration::from_secs(30),
             grace_period: Duration::from_secs(5),
+            hedge_after: None,
         }
     }
 }

@@ -16,6 +16,8 @@ const STATUS_AFTER: Duration = Duration::from_secs(10);
 /// One that has not said so by then hangs.
 const STATUS_MAX: Duration = Duration::from_secs(5);
 const FROZEN_AFTER: Duration = Duration::from_secs(300);
+/// A broadcast whose newest piece is older is a recording.
+const LIVE_AGE_MAX: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
 pub(super) struct StatClock {
@@ -91,6 +93,8 @@ pub(super) struct Health {
     pub(super) facts: Option<StatFacts>,
     /// When there were peers or growth last.
     pub(super) alive_at: Option<Instant>,
+    /// This session has downloaded more from one answer to the next.
+    pub(super) grows: bool,
     live_last: Option<(u64, Instant)>,
     pub(super) frozen: bool,
 }
@@ -98,6 +102,7 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn take(&mut self, facts: StatFacts, now: Instant) {
         let before = self.facts.as_ref().map_or(0, |facts| facts.downloaded);
+        self.grows |= facts.downloaded > before;
         if facts.peers > 0 || facts.downloaded > before {
             self.alive_at = Some(now);
         }
@@ -112,13 +117,16 @@ impl Health {
     /// Another session: what the old one had downloaded says nothing about it.
     pub(super) fn forget(&mut self) {
         self.facts = None;
+        self.grows = false;
         self.live_last = None;
     }
 
     /// Bytes flow, and the broadcast has stood still. `Some` when that has changed.
     pub(super) fn frozen_changed(&mut self, flowing: bool, now: Instant) -> Option<bool> {
         let stands = self.live_last.is_some_and(|(_, since)| now.since(since) >= FROZEN_AFTER);
-        let frozen = stands && flowing;
+        let age = self.facts.as_ref().and_then(|facts| facts.live_age);
+        let is_old = age.is_some_and(|age| age >= LIVE_AGE_MAX);
+        let frozen = (stands || is_old) && flowing;
         let changed = frozen != self.frozen;
         self.frozen = frozen;
         changed.then_some(frozen)

@@ -26,6 +26,12 @@ impl Session {
         let mut search = self.switching_search(now);
         self.dispose(failure.parting(), now);
         self.state = State::Switching;
+        self.leaving = None;
+        if self.fall_back(now) {
+            search.next_at = None;
+            self.search = Some(search);
+            return;
+        }
         let next = search.failed(failure, engine, false, now);
         if is_takeover && self.budget.is_contested(engine) {
             search.yield_to(engine);

@@ -303,7 +303,9 @@ impl World {
         if let Some(play) = play {
             play.has_head = true;
         }
-        if let Some(stream) = self.streams.get_mut(&id) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.aside != Some(generation)
+        {
             stream.ingest.body_begins();
         }
     }

@@ -97,6 +97,7 @@ pub(crate) enum Mail {
     PoolReply { ask: Ask, granted: Result<Granted, Denied> },
     ReleaseReservation { reservation: u64 },
     PoolInput(Box<pool::Input>),
+    Vacate { engine: EngineId },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -183,6 +184,7 @@ impl World {
                 self.feed_pool(pool::Input::Release { reservation });
             }
             Mail::PoolInput(input) => self.feed_pool(*input),
+            Mail::Vacate { engine } => self.vacate(to, engine),
         }
     }
 
@@ -304,6 +306,9 @@ impl World {
                         matches!(reason, pool::Denied::NoEngine | pool::Denied::NoUsableEngine);
                     let text = reason.message();
                     self.answer_ask(token, Err(Denied { no_engine, text, retry_after }));
+                }
+                pool::Output::Vacate { engine, owner } => {
+                    self.mail(ShardId(0), owner, Mail::Vacate { engine });
                 }
                 pool::Output::EngineUp { .. }
                 | pool::Output::EngineDown { .. }

@@ -50,12 +50,17 @@ pub(crate) struct Stream {
     /// In this turn.
     pub(crate) has_stopped: bool,
     pub(crate) ingest: Ingest,
+    /// The body that is read beside the ring.
+    pub(crate) aside: Option<Generation>,
+    /// It was promoted in this turn.
+    pub(crate) promoted: Option<Generation>,
     pub(crate) is_paused: bool,
     /// When and why a session died under the viewers.
     pub(crate) deaths: Vec<(Instant, &'static str)>,
     /// Bytes went into the ring since the last of them.
     pub(crate) is_alive: bool,
     pub(crate) was_kicked: bool,
+    pub(crate) warm_until: Instant,
     pub(crate) was_superseded: bool,
     /// Since when no person anywhere has watched or waited.
     pub(crate) deserted_since: Option<Instant>,
@@ -99,10 +104,13 @@ impl World {
             is_forced: false,
             has_stopped: false,
             ingest: Ingest::new(self.shards.len()),
+            aside: None,
+            promoted: None,
             is_paused: false,
             deaths: Vec::new(),
             is_alive: false,
             was_kicked: false,
+            warm_until: Instant::ZERO,
             was_superseded: false,
             deserted_since: None,
             started_at: self.now,
@@ -202,7 +210,11 @@ impl World {
         if adopted {
             self.counts.adopted += 1;
             self.ledger.handed_over(stream, generation);
-            self.streams.get_mut(&id).expect("it is asked").deaths.push((self.now, "adopted"));
+            let stream = self.streams.get_mut(&id).expect("it is asked");
+            // Between two sessions it ends nothing: the outage has begun with the first one's death.
+            if std::mem::take(&mut stream.is_alive) {
+                stream.deaths.push((self.now, "adopted"));
+            }
             self.feed(id, Input::Adopt { engine, reservation, name, opened });
         } else {
             self.counts.merged += 1;
@@ -229,6 +241,9 @@ impl World {
             Input::PlayFailed { generation, .. } | Input::BodyEnded { generation, .. } => {
                 let stream = self.streams.get_mut(&id).expect("checked above");
                 stream.plays.remove(generation);
+                if stream.aside.take_if(|aside| aside == generation).is_some() {
+                    stream.ingest.drop_aside();
+                }
             }
             _ => {}
         }
@@ -242,10 +257,24 @@ impl World {
         let Some(play) = stream.plays.get_mut(&generation) else { return };
         let cache = &mut self.caches[usize::from(host.0)];
         let bytes = play.source.piece(self.now, held_back);
+        if stream.aside == Some(generation) {
+            if stream.ingest.take_aside(&bytes, self.now) {
+                self.feed(id, Input::Ready { generation });
+            }
+            return;
+        }
         assert!(stream.ingest.has_room(bytes.len(), cache), "the reading was paused before");
+        self.take(id, generation, &bytes);
+    }
+
+    fn take(&mut self, id: StreamId, generation: Generation, bytes: &[u8]) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let host = stream.host;
+        let Some(play) = stream.plays.get_mut(&generation) else { return };
+        let cache = &mut self.caches[usize::from(host.0)];
         let log = self.logs.get_mut(&id).expect("as old as its stream");
         let Taken { bytes, has_access, evict_below } =
-            stream.ingest.take(&bytes, cache, log, self.now);
+            stream.ingest.take(bytes, cache, log, self.now);
         let is_first = has_access && !std::mem::replace(&mut play.has_access, has_access);
         play.bytes += bytes;
         for shard in stream.subscribed.iter().copied().collect::<Vec<_>>() {
@@ -269,6 +298,15 @@ impl World {
             self.feed(id, Input::AccessPoint { generation });
         }
     }
+    /// What was read beside the ring goes into it, before anything else does.
+    pub(crate) fn place_promoted(&mut self, id: StreamId, generation: Generation) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let cache = &mut self.caches[usize::from(stream.host.0)];
+        if stream.ingest.has_room(0, cache) {
+            self.take(id, generation, &[]);
+        }
+    }
+
     /// Room for the largest piece.
     pub(crate) fn has_room(&mut self, id: StreamId) -> bool {
         if self.prng.chance(self.plan.faults.arena_full) {
@@ -283,6 +321,21 @@ impl World {
             stream.was_kicked = true;
         }
         self.feed(id, Input::Kick { reason: CloseReason::Kicked });
+    }
+    pub(crate) fn warm(&mut self, id: StreamId, until: Instant) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.warm_until = until;
+        }
+        self.feed(id, Input::Warm { until });
+    }
+    pub(crate) fn vacate(&mut self, here: ShardId, engine: EngineId) {
+        let on_it = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.host == here && stream.session.engine() == Some(engine));
+        for id in on_it.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.feed(id, Input::Move { to: None, insists: true });
+        }
     }
     pub(crate) fn resume(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ringcast::base::ids::EngineId;
 use ringcast::base::ids::Generation;
 use ringcast::base::ids::Infohash;
 use ringcast::base::time::Instant;
@@ -142,10 +143,17 @@ impl Ledger {
 }
 
 impl World {
-    /// One session per infohash: nobody else plays what is about to be played.
-    pub(crate) fn check_single_player(&self, id: StreamId, sid: Sid) {
+    /// One session per infohash: nobody else plays what is about to be played. The stream itself may
+    /// play it on one other engine: a rival stands beside its first session until one of them wins.
+    pub(crate) fn check_single_player(&self, id: StreamId, engine: EngineId, sid: Sid) {
         let infohash = self.ledger.infohashes[&sid];
         for (other, stream) in &self.streams {
+            if *other == id {
+                let engines: Vec<_> = stream.plays.values().map(|play| play.engine).collect();
+                let is_beside = engines.iter().all(|other| *other != engine) && engines.len() < 2;
+                assert!(is_beside, "{id:?} plays on {engines:?}, and now on {engine:?}");
+                continue;
+            }
             for play in stream.plays.values() {
                 let is_same = self.ledger.infohashes[&play.sid] == infohash;
                 assert!(!is_same, "{id:?} and {other:?} both play {infohash}");
@@ -165,8 +173,9 @@ impl World {
                 self.counts.outages += 1;
             }
             CloseReason::Unstable => {
-                let recent =
-                    |at: &&(Instant, &str)| now.since(at.0) < UNSTABLE_WITHIN && at.1 != "adopted";
+                let recent = |at: &&(Instant, &str)| {
+                    now.since(at.0) < UNSTABLE_WITHIN && !matches!(at.1, "adopted" | "moved")
+                };
                 assert_eq!(stream.deaths.iter().filter(recent).count(), 2, "and this one");
                 self.counts.unstable += 1;
             }
@@ -214,8 +223,9 @@ impl World {
                 Some(first) => (first.max(since), settings.grace_period),
                 None => (stream.started_at.max(since), settings.start_timeout),
             };
+            let until = (from + patience).max(stream.warm_until);
             assert!(
-                now <= from + patience + SLACK * 2,
+                now <= until + SLACK * 2,
                 "{id:?} is {:?}, and nobody has wanted it since {since:?}",
                 stream.session.state()
             );

@@ -5,9 +5,9 @@
 //! known filling, so that wherever one turns up it can be told whether it is whole and whether it
 //! is its turn.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use ringcast::base::sizes::PACKET_BYTES;
@@ -43,14 +43,24 @@ const GROUP_FRAMES: u64 = 5;
 /// Of the ring: small, so that whoever waits long enough is lapped.
 const CAP_BYTES: u64 = 600_000;
 
-/// One for all seeds: its address space is never given back.
+thread_local! {
+    static ARENA: Cell<&'static Arena> = Cell::new(new_arena());
+}
+
+/// One for all seeds of a thread: its address space is never given back.
 pub(crate) fn arena() -> &'static Arena {
-    static ARENA: OnceLock<&'static Arena> = OnceLock::new();
-    ARENA.get_or_init(|| {
-        let budget_bytes = 96 << 20;
-        let config = ArenaConfig { budget_bytes, page_bytes: 4_096, region_bytes_max: 8 << 20 };
-        Arena::reserve(&config).expect("address space")
-    })
+    ARENA.get()
+}
+
+/// A world that failed has left its memory behind, which is no fault of the next one.
+pub(crate) fn renew_arena() {
+    ARENA.set(new_arena());
+}
+
+fn new_arena() -> &'static Arena {
+    let budget_bytes = 96 << 20;
+    let config = ArenaConfig { budget_bytes, page_bytes: 4_096, region_bytes_max: 8 << 20 };
+    Arena::reserve(&config).expect("address space")
 }
 
 /// A make of a channel's stream. Engines that have the same one send the same bytes.
@@ -230,6 +240,8 @@ pub(crate) struct Ingest {
     scanner: Scanner,
     recent: Recent,
     staging: Option<Staging>,
+    /// A second body, whose bytes are not in the ring.
+    aside: Option<(Sync, Staging)>,
 }
 
 impl Ingest {
@@ -242,6 +254,7 @@ impl Ingest {
             scanner: Scanner::new(),
             recent: Recent::new(),
             staging: None,
+            aside: None,
         }
     }
 
@@ -252,6 +265,32 @@ impl Ingest {
     /// Other bytes follow those of the last session.
     pub(crate) fn splice(&mut self) {
         self.staging = Some(Staging::new());
+    }
+
+    pub(crate) fn begin_aside(&mut self) {
+        self.aside = Some((Sync::new(), Staging::new()));
+    }
+
+    pub(crate) fn drop_aside(&mut self) {
+        self.aside = None;
+    }
+
+    /// Whether the second body could follow what is in the ring.
+    pub(crate) fn take_aside(&mut self, bytes: &[u8], now: Instant) -> bool {
+        let Self { writer, recent, aside, .. } = self;
+        let past = writer.as_ref().expect("not closed");
+        let (sync, staging) = aside.as_mut().expect("a second body is read");
+        if !staging.is_full() {
+            sync.feed(bytes, &mut |packets| staging.push(packets, recent, past, now));
+        }
+        staging.is_playable(past.written(), now)
+    }
+
+    /// The second body follows from here on.
+    pub(crate) fn promote(&mut self) {
+        let (sync, staging) = self.aside.take().expect("a second body is read");
+        self.sync = sync;
+        self.staging = Some(staging);
     }
 
     /// The head of another body has come.

@@ -20,6 +20,7 @@ use ringcast::engine::pool;
 use ringcast::stream::Outcome;
 use ringcast::stream::Output;
 use ringcast::stream::State;
+use ringcast::stream::Wish;
 use std::collections::BTreeSet;
 
 impl World {
@@ -27,6 +28,11 @@ impl World {
         while let Some(stream) = self.streams.get_mut(&id) {
             let Some(output) = stream.session.poll_output() else { break };
             self.carry_out(id, output);
+        }
+        if let Some(stream) = self.streams.get_mut(&id)
+            && let Some(generation) = stream.promoted.take()
+        {
+            self.place_promoted(id, generation);
         }
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.session.check_invariants();
@@ -43,8 +49,8 @@ impl World {
         self.trace(|| format!("{id:?} -> {output:?}"));
         let host = self.streams[&id].host;
         match output {
-            Output::Select { generation, exclude, prefer } => {
-                self.select(id, generation, exclude, prefer);
+            Output::Select { generation, exclude, prefer, wish } => {
+                self.select(id, generation, exclude, prefer, wish);
             }
             Output::Release { reservation } => {
                 self.ledger.released(reservation);
@@ -56,11 +62,13 @@ impl World {
             Output::Claim { generation, engine, infohash } => {
                 self.claim_for(id, generation, engine, infohash);
             }
-            Output::Play { generation, engine, path } => self.play(id, generation, engine, &path),
-            Output::CloseBody { generation } => {
-                let stream = self.streams.get_mut(&id).expect("it is carrying out");
-                assert!(stream.plays.remove(&generation).is_some(), "closed twice");
+            Output::Play { generation, engine, path } => {
+                self.check_single_player(id, engine, Sid::of(&path));
+                self.play(id, generation, engine, &path);
             }
+            body @ (Output::PlayAside { .. }
+            | Output::Promote { .. }
+            | Output::CloseBody { .. }) => self.change_body(id, body),
             Output::PollStat { generation, engine, path } => {
                 let event = EngineEvent::Stat { stream: id, generation, sid: Sid::of(&path) };
                 self.ask_engine(engine, event);
@@ -100,13 +108,48 @@ impl World {
             | Output::Frozen(_)) => self.tell(id, told),
         }
     }
+    /// What becomes of the bodies that are read.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`carry_out` has sorted them by name")]
+    fn change_body(&mut self, id: StreamId, output: Output) {
+        match output {
+            Output::PlayAside { generation, engine, path } => {
+                self.check_single_player(id, engine, Sid::of(&path));
+                let stream = self.streams.get_mut(&id).expect("it is carrying out");
+                stream.aside = Some(generation);
+                stream.ingest.begin_aside();
+                self.counts.rivals += 1;
+                self.play(id, generation, engine, &path);
+            }
+            Output::Promote { generation } => {
+                let stream = self.streams.get_mut(&id).expect("it is carrying out");
+                assert_eq!(stream.aside.take(), Some(generation), "only what is read beside");
+                stream.ingest.promote();
+                stream.promoted = Some(generation);
+                self.counts.promoted += 1;
+            }
+            Output::CloseBody { generation } => {
+                let stream = self.streams.get_mut(&id).expect("it is carrying out");
+                assert!(stream.plays.remove(&generation).is_some(), "closed twice");
+                if stream.aside.take_if(|aside| *aside == generation).is_some() {
+                    stream.ingest.drop_aside();
+                }
+            }
+            other => unreachable!("not about a body: {other:?}"),
+        }
+    }
     fn select(
         &mut self,
         id: StreamId,
         generation: Generation,
         exclude: Vec<EngineId>,
         prefer: Option<EngineId>,
+        wish: Wish,
     ) {
+        let (need, only) = match wish {
+            Wish::Any => (pool::Need::Session, None),
+            Wish::Only(engine) => (pool::Need::Session, Some(engine)),
+            Wish::Spare => (pool::Need::Spare, None),
+        };
         let stream = &self.streams[&id];
         let host = stream.host;
         let ask = Ask::Session { shard: host, stream: id, generation };
@@ -114,12 +157,12 @@ impl World {
             token: 0,
             owner: host,
             stream: Some(stream.session.infohash()),
-            need: pool::Need::Session,
+            need,
             exclude,
             prefer,
             prefer_not: None,
             order: None,
-            only: None,
+            only,
         };
         self.mail(host, ShardId(0), Mail::Ask(ask, Box::new(select)));
     }
@@ -212,12 +255,14 @@ impl World {
             self.mail(host, home, Mail::Mark { key, is_offline });
         }
     }
-    /// One for each session that had given bytes, and no other.
+    /// One for each session that had given bytes, and no other. A move is nobody's fault, and what it
+    /// went to has given bytes before: it may die before any of them is new to the ring.
     fn note_failover(&mut self, id: StreamId, reason: &'static str) {
         self.counts.failovers += 1;
         let now = self.now;
         let stream = self.streams.get_mut(&id).expect("it is carrying out");
-        assert!(std::mem::take(&mut stream.is_alive), "{id:?} fails over twice for one fault");
+        assert!(stream.is_alive, "{id:?} fails over twice for one fault");
+        stream.is_alive = reason == "moved";
         stream.deaths.push((now, reason));
     }
 
@@ -255,10 +300,9 @@ impl World {
 
     fn play(&mut self, id: StreamId, generation: Generation, engine: EngineId, path: &str) {
         let sid = Sid::of(path);
-        self.check_single_player(id, sid);
         let source = self.source_of(sid);
         let stream = self.streams.get_mut(&id).expect("it is carrying out");
-        stream.is_paused = false;
+        stream.is_paused &= stream.aside == Some(generation);
         let play = Play { sid, engine, has_head: false, has_access: false, bytes: 0, source };
         stream.plays.insert(generation, play);
         self.ask_engine(engine, EngineEvent::Play { stream: id, generation, sid });

@@ -35,6 +35,12 @@ pub(crate) struct Faults {
     pub(crate) query_fails: u64,
     /// Any answer of an engine comes a second time.
     pub(crate) duplicate: u64,
+    /// Of each second, for each stream: an operator moves it.
+    pub(crate) moved: u64,
+    /// Of each second, for each stream: an operator wants it for a while.
+    pub(crate) warmed: u64,
+    /// Of each second, for each engine: it is drained for a while.
+    pub(crate) engine_drained: u64,
     /// A shard is not woken for what came.
     pub(crate) bell_lost: u64,
     /// A message waits with its sender.
@@ -85,6 +91,9 @@ impl Faults {
             stop_never_answered: often(200),
             query_fails: often(999),
             duplicate: often(300),
+            moved: often(20),
+            warmed: often(10),
+            engine_drained: often(10),
             bell_lost: often(300),
             mailbox_full: often(30),
             arena_full: often(20),
@@ -135,6 +144,7 @@ impl Plan {
             outage_timeout: Duration::from_secs(10 + prng.below(80)),
             init_timeout: Duration::from_secs(5 + prng.below(25)),
             grace_period: Duration::from_millis(500 + prng.below(8_000)),
+            hedge_after: prng.chance(400).then(|| Duration::from_secs(1 + prng.below(8))),
         };
         let channels = (0..1 + prng.below(4)).map(|n| Channel::draw(n as u8, prng)).collect();
         Self {
@@ -178,6 +188,7 @@ impl Plan {
             + faults.arena_full
             + faults.engine_restarts
             + faults.taken_over
+            + faults.engine_drained
             + faults.kicked
             + faults.kicked_in_between;
         any == 0 && self.streams_per_engine_max == 0

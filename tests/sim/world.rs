@@ -82,6 +82,9 @@ pub(crate) enum Event {
     Kick {
         stream: StreamId,
     },
+    Undrain {
+        engine: EngineId,
+    },
     Turn {
         shard: ShardId,
         stream: StreamId,
@@ -123,6 +126,8 @@ pub(crate) struct Totals {
     pub(crate) offline: u64,
     pub(crate) revived: u64,
     pub(crate) failovers: u64,
+    pub(crate) rivals: u64,
+    pub(crate) promoted: u64,
     pub(crate) overlaps: u64,
     pub(crate) jumps: u64,
     pub(crate) unstable: u64,
@@ -150,6 +155,8 @@ impl Totals {
         self.offline += other.offline;
         self.revived += other.revived;
         self.failovers += other.failovers;
+        self.rivals += other.rivals;
+        self.promoted += other.promoted;
         self.overlaps += other.overlaps;
         self.jumps += other.jumps;
         self.unstable += other.unstable;
@@ -175,6 +182,8 @@ impl Totals {
             self.offline,
             self.revived,
             self.failovers,
+            self.rivals,
+            self.promoted,
             self.overlaps,
             self.jumps,
             self.unstable,
@@ -353,6 +362,9 @@ impl World {
             Event::Turn { shard, stream, cause } => self.turn(shard, stream, cause),
             Event::Abort { shard, stream, reason } => self.abort(shard, stream, reason),
             Event::Kick { stream } => self.kick(stream),
+            Event::Undrain { engine } => {
+                self.feed_pool(pool::Input::Drain { engine, draining: false });
+            }
             Event::Horizon => self.horizon(),
         }
     }
@@ -407,6 +419,11 @@ impl World {
             if self.prng.chance(self.plan.faults.engine_restarts) {
                 self.engine_restarts(EngineId(engine));
             }
+            if self.prng.chance(self.plan.faults.engine_drained) {
+                let engine = EngineId(engine);
+                self.feed_pool(pool::Input::Drain { engine, draining: true });
+                self.after_us(1_000_000, 30_000_000, Event::Undrain { engine });
+            }
         }
         for id in self.streams.keys().copied().collect::<Vec<_>>() {
             if self.prng.chance(self.plan.faults.taken_over) {
@@ -414,6 +431,13 @@ impl World {
             }
             if self.prng.chance(self.plan.faults.kicked) {
                 self.kick(id);
+            }
+            if self.prng.chance(self.plan.faults.moved) {
+                self.feed(id, Input::Move { to: None, insists: false });
+            }
+            if self.prng.chance(self.plan.faults.warmed) {
+                let until = self.now + Duration::from_micros(self.prng.below(30_000_000));
+                self.warm(id, until);
             }
         }
     }

@@ -101,6 +101,7 @@ const STREAM: &[(&str, Kind)] = &[
     ("started_at", Number),
     ("failovers", Count),
     ("discontinuities", Count),
+    ("frozen", Bool),
     ("peers", CountOrNull),
     ("speed_down_kbps", CountOrNull),
     ("lease", Record(&[("owner", TextOrNull), ("epoch", Count)])),
@@ -133,6 +134,7 @@ const ENGINE: &[(&str, Kind)] = &[
     ("max_sessions", CountOrNull),
     ("version", TextOrNull),
     ("last_answer_at", NumberOrNull),
+    ("rests", Bool),
     ("last_error", TextOrNull),
 ];
 

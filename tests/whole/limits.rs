@@ -72,7 +72,10 @@ fn a_thousand_random_ids_of_one_address_leave_a_cold_start_as_it_was() {
 fn one_address_at_its_limit_of_starts_plays_what_runs_and_starts_again_later() {
     let hanging = rig::infohash(1_621);
     let engine = rig::engine(rig::one_channel(1_620));
-    engine.control().set_for(&hanging, Knob::HangGetstream, true);
+    for n in [1_621, 1_629] {
+        engine.control().set_for(&rig::infohash(n), Knob::HangGetstream, true);
+    }
+    engine.control().set(Knob::HangMediaFiles, true);
     let server = Server::with(&[&engine])
         .set("RINGCAST_MAX_STARTS_PER_IP", "1")
         .set("PROXY_INIT_TIMEOUT", "4")
@@ -85,18 +88,27 @@ fn one_address_at_its_limit_of_starts_plays_what_runs_and_starts_again_later() {
     let waiting = ask_from(6, &server, &format!("/ace/getstream?infohash={hanging}"));
     eventually("its start", || (engine.control().counters().getstreams == 2).then_some(()));
     let other = format!("/ace/getstream?infohash={}", rig::infohash(1_629));
-    let reply = ask_from(6, &server, &other).reply();
-    Refusal::new(429, "too_many").check("a second start", &reply);
+    let by_id = format!("/ace/getstream?id={}", rig::content_id(1_629));
+    for second in [&other, &by_id] {
+        let reply = ask_from(6, &server, second).reply();
+        Refusal::new(429, "too_many").check("a second start", &reply);
+    }
     // What runs is no start, on whichever shard.
     for _ in 0..6 {
         assert_eq!(ask_from(6, &server, &path).begin().status, 200);
     }
-    // Whoever else waits for the same channel has an account of their own.
-    let [full, free] =
-        [ask_from(6, &server, &other), ask_from(8, &server, &other)].map(rig::Asked::reply);
-    assert_ne!(free.status, 429, "{}", free.text());
-    // Refused, or with the other one when that came first: then it starts nothing itself.
-    assert!([429, 504].contains(&full.status), "{}", full.text());
+    // Nor is what somebody else is starting, from the question about its id on.
+    let counters = || engine.control().counters();
+    let free = [ask_from(8, &server, &other), ask_from(9, &server, &by_id)];
+    eventually("the start of another address", || (counters().getstreams == 3).then_some(()));
+    eventually("its question", || (counters().media_files == 1).then_some(()));
+    let full: Vec<_> = (0..8).map(|n| ask_from(6, &server, [&other, &by_id][n % 2])).collect();
+    let answers = free.map(|asked| asked.reply().status);
+    assert_eq!(answers[0], 504);
+    for (n, asked) in full.into_iter().enumerate() {
+        assert_eq!(asked.reply().status, answers[n % 2], "with whoever began it");
+    }
+    assert_ne!(answers[1], 429);
     assert_eq!(waiting.reply().status, 504);
     eventually("the start given up", || {
         let reply = ask_from(6, &server, &other).reply();

@@ -19,6 +19,7 @@ mod http;
 mod isolation;
 mod journal;
 mod limits;
+mod moves;
 mod names;
 mod offline;
 mod paths;

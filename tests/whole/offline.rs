@@ -114,3 +114,60 @@ fn without_an_engine_it_is_said_at_once() {
     assert_eq!((reply.status, reply.error_code().as_str()), (503, "no_engine"));
     assert!(reply.header("retry-after").is_some());
 }
+
+#[test]
+fn who_asks_again_is_told_at_once_and_the_channel_recovers_by_itself() {
+    let engine = rig::engine(rig::quick(Channel::signed(&rig::infohash(450))));
+    engine.control().set_for(&rig::infohash(450), Knob::JsonError, "failed to load content");
+    let server = Server::with(&[&engine]).start().ready();
+    let first = rig::get(server.address, &by_infohash(450));
+    assert_eq!(first.status, 502, "{}", first.text());
+    let asked = engine.control().counters().getstreams;
+    let begun = rig::stopwatch();
+    for _ in 0..20 {
+        let reply = rig::get(server.address, &by_infohash(450));
+        assert_eq!((reply.status, reply.error_code().as_str()), (504, "nothing_to_play"));
+        assert!(reply.error_message().contains("failed to load content"), "{}", reply.text());
+        let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=10).contains(&seconds), "{seconds}");
+    }
+    // Milliseconds each.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(engine.control().counters().getstreams, asked, "no engine is asked");
+    let rows = server.api("/api/v1/offline");
+    assert_eq!(
+        (&rows["offline"][0]["id"], &rows["total"]),
+        (&rig::infohash(450).into(), &1.into())
+    );
+    // It is back: the first to ask after the pause finds out.
+    engine.control().clear(Knob::JsonError);
+    let mut player = rig::eventually("it to be asked for again", || {
+        let player = Player::ask(server.address, &by_infohash(450)).begin();
+        (player.status == 200).then_some(player)
+    });
+    assert!(player.play(20_000).starts_with_pat_pmt_rap);
+    assert_eq!(server.api("/api/v1/offline")["total"], 0);
+}
+
+#[test]
+fn a_lack_of_our_own_is_not_the_channels_fault() {
+    let config = (451..453).fold(Config::default(), |config, n| {
+        config.channel(Channel::signed(&rig::infohash(n)).bitrate_bps(2_000_000))
+    });
+    let engine = rig::engine(config);
+    let specs = format!("{},max=1", engine.addr());
+    let server = Server::with_specs(&specs).set("PROXY_INIT_TIMEOUT", "1").start().ready();
+    let mut player = Player::open(server.address, &by_infohash(451));
+    player.play(20_000);
+    let refused = rig::get(server.address, &by_infohash(452));
+    assert_eq!((refused.status, refused.error_code().as_str()), (503, "no_capacity"));
+    assert_eq!(server.api("/api/v1/offline")["total"], 0);
+    player.leave();
+    rig::await_stops(&engine, 1);
+    // The place is free when the engine's answer to the stop has come.
+    let mut player = rig::eventually("the other channel", || {
+        let player = Player::ask(server.address, &by_infohash(452)).begin();
+        (player.status == 200).then_some(player)
+    });
+    player.play(20_000);
+}

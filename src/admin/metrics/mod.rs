@@ -62,6 +62,8 @@ pub struct MetricsSnapshot {
     pub viewers: u64,
     /// Streams in each state, all states.
     pub streams: Vec<(&'static str, u64)>,
+    /// Whose broadcast stands still.
+    pub streams_frozen: u64,
     pub engines: Vec<EngineMetrics>,
     pub ingest_bytes: u64,
     pub ingest_paused_us: u64,
@@ -207,6 +209,11 @@ fn engines(page: &mut Page, snapshot: &MetricsSnapshot) {
 
 fn streams(page: &mut Page, snapshot: &MetricsSnapshot) {
     page.gauge("streams", "Streams by state.", counts("state", &snapshot.streams));
+    page.gauge(
+        "streams_frozen",
+        "Streams whose broadcast stands still, or is a recording, while bytes flow.",
+        one(snapshot.streams_frozen as f64),
+    );
     page.counter(
         "stream_starts_total",
         "Starts of streams by result.",

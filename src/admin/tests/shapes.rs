@@ -33,14 +33,14 @@ fn records_have_the_promised_names() {
         )
     );
     let names = "id content_id state engine viewers bitrate_bps ring_seconds ring_bytes \
-                 head_offset started_at failovers discontinuities peers speed_down_kbps lease";
+                 head_offset started_at failovers discontinuities frozen peers speed_down_kbps lease";
     assert_eq!(keys(&one(&StreamRecord::default())), sorted(names));
     assert!(one(&StreamRecord::default()).ends_with(r#""lease":{"owner":null,"epoch":0}}"#));
     let names = "id name stream address user_agent protocol shard send_path connected_at \
                  bytes_sent rate_bps seconds_behind skips rwnd_limited_ms";
     assert_eq!(keys(&one(&ViewerRecord::default())), sorted(names));
     let names = "id host port source state forwarded sessions max_sessions version \
-                 last_answer_at failures last_error";
+                 last_answer_at failures rests last_error";
     assert_eq!(keys(&one(&EngineRecord::default())), sorted(names));
     assert_eq!(keys(&one(&OfflineRecord::default())), sorted("id reason since until failures"));
 }

@@ -32,6 +32,5 @@ pub(super) const ROWS: &[Row] = &[
         Kind::Duration { min_ms: 1_000, max_ms: 60_000, word: Some("off") },
         "off",
         "Start a second engine for a stream whose first one has not answered by then",
-    )
-    .pending(),
+    ),
 ];

@@ -198,14 +198,6 @@ fn the_state_directory_comes_from_systemd_or_the_user() {
 }
 
 #[test]
-fn a_setting_without_effect_says_so() {
-    let loaded =
-        loaded(&environment(&[("RINGCAST_HEDGE_AFTER", "3"), ("RINGCAST_SEND", "shared")]));
-    let lines = loaded.notices.join("\n");
-    assert!(lines.contains("RINGCAST_HEDGE_AFTER is accepted but not yet in effect"));
-}
-
-#[test]
 fn a_reload_names_what_only_a_restart_applies() {
     let old = loaded(&environment(&[("RINGCAST_PLAY_TOKEN", "a"), ("RINGCAST_SHARDS", "1")]));
     let new = loaded(&environment(&[("RINGCAST_PLAY_TOKEN", "b"), ("RINGCAST_SHARDS", "2")]));

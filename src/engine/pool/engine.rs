@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::EngineRow;
+use super::breaker::Breaker;
 use super::health::Change;
 use super::health::EngineState;
 use super::health::Health;
@@ -27,6 +28,7 @@ pub(super) struct Engine {
     pub(super) forwarded: bool,
     pub(super) max: Option<u32>,
     pub(super) health: Health,
+    pub(super) breaker: Breaker,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) address_at: usize,
     /// Addresses that refused since one of them last answered.
@@ -41,6 +43,8 @@ pub(super) struct Engine {
     pub(super) failures_total: u64,
     pub(super) drain_listed: bool,
     pub(super) drain_asked: bool,
+    /// Those who have sessions on it were told to leave.
+    pub(super) is_vacated: bool,
     pub(super) is_listed_unhealthy: bool,
     /// No source names it any more; it stays until its last session ends.
     pub(super) is_gone: bool,
@@ -79,6 +83,7 @@ impl Engine {
             forwarded: false,
             max: None,
             health: Health::new(now),
+            breaker: Breaker::default(),
             addresses: Vec::new(),
             address_at: 0,
             addresses_refused: 0,
@@ -90,6 +95,7 @@ impl Engine {
             failures_total: 0,
             drain_listed: false,
             drain_asked: false,
+            is_vacated: false,
             is_listed_unhealthy: false,
             is_gone: false,
         }
@@ -185,10 +191,15 @@ impl Engine {
     ) -> (Transition, Option<String>) {
         let Err(failure) = result else {
             self.addresses_refused = 0;
+            self.breaker.succeeded();
             return (self.health.answered(now).into(), None);
         };
         if failure.blames_engine() {
             self.failures_total += 1;
+            if self.breaker.failed(now) {
+                let text = format!("fails what is asked of it ({failure}): others come first");
+                return (Transition::Changed, Some(text));
+            }
         }
         match failure {
             // A refused connect comes as ConnectFailed, with its address.
@@ -232,6 +243,7 @@ impl Engine {
             version: self.version.clone(),
             last_ok: self.health.last_ok(),
             draining: self.is_draining(),
+            rests_until: self.breaker.rests_until(),
             chosen_total: self.chosen_total,
             failures_total: self.failures_total,
         }

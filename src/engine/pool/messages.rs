@@ -37,6 +37,8 @@ pub struct Reservation(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
     Session,
+    /// A session that could be done without: only while half of the usable engines have none.
+    Spare,
     /// A question without a session: it counts against nothing and does not turn the order, so
     /// that the session that follows finds the same engine, now warm.
     Query,
@@ -153,6 +155,11 @@ pub enum Output {
         name: Arc<str>,
         reason: String,
     },
+    /// The engine is to be left by what this shard has on it.
+    Vacate {
+        engine: EngineId,
+        owner: ShardId,
+    },
     /// A source that fails or an engine that cannot be used: once, until it changes.
     Warning {
         text: String,
@@ -182,6 +189,8 @@ pub enum Denied {
     NoUsableEngine,
     /// Only excluded ones are usable.
     OnlyExcluded,
+    /// Too few have nothing to do, for a session that could be done without.
+    NoneToSpare,
     /// The setting is the one that the viewer's 503 names.
     AllAtLimit { setting: &'static str },
 }
@@ -204,6 +213,8 @@ pub struct EngineRow {
     pub version: Option<String>,
     pub last_ok: Option<Instant>,
     pub draining: bool,
+    /// It failed what was asked of it, three times in a row: others are chosen first until then.
+    pub rests_until: Option<Instant>,
     pub chosen_total: u64,
     pub failures_total: u64,
 }

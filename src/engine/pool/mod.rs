@@ -6,6 +6,7 @@
 //! granted only to an engine that is usable and under its limit; every Select is answered exactly
 //! once, in the same turn; an engine's id is never used again.
 
+mod breaker;
 mod engine;
 mod health;
 mod messages;
@@ -14,11 +15,13 @@ mod select;
 mod sources;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::breaker::Breaker;
 use self::engine::Engine;
 use self::engine::Transition;
 pub use self::health::EngineState;
@@ -135,11 +138,16 @@ impl Pool {
             Input::Drain { engine, draining } => {
                 if let Some(engine) = self.engines.get_mut(&engine) {
                     engine.drain_asked = draining;
+                    if !draining {
+                        // Whoever takes it back in trusts it.
+                        engine.breaker = Breaker::default();
+                    }
                     self.has_changed = true;
                 }
             }
         }
         self.handle_timeout(now);
+        self.vacate();
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -340,6 +348,21 @@ impl Pool {
         self.forget_if_gone(held.engine);
     }
 
+    /// Whoever has sessions on an engine that is being drained is told so, once.
+    fn vacate(&mut self) {
+        for (id, engine) in &mut self.engines {
+            let is_draining = engine.is_draining();
+            let was = std::mem::replace(&mut engine.is_vacated, is_draining);
+            if was || !engine.is_vacated {
+                continue;
+            }
+            let held = self.reservations.values().filter(|held| held.engine == *id);
+            let owners: BTreeSet<ShardId> = held.map(|held| held.owner).collect();
+            let orders = owners.into_iter().map(|owner| Output::Vacate { engine: *id, owner });
+            self.outputs.extend(orders);
+        }
+    }
+
     fn forget_if_gone(&mut self, id: EngineId) {
         let is_over = self.engines.get(&id).is_some_and(|e| e.is_gone && e.sessions == 0);
         if is_over && let Some(engine) = self.engines.remove(&id) {
@@ -403,6 +426,8 @@ impl Pool {
     }
 }
 
+#[cfg(test)]
+mod choice_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

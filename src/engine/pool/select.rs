@@ -31,6 +31,7 @@ impl Denied {
             Self::NoEngine => "no engine is known: see RINGCAST_ENGINES".to_owned(),
             Self::NoUsableEngine => "no engine answers".to_owned(),
             Self::OnlyExcluded => "no other engine answers".to_owned(),
+            Self::NoneToSpare => "fewer than half of the engines have nothing to do".to_owned(),
             Self::AllAtLimit { setting } => format!("every engine is at its limit ({setting})"),
         }
     }
@@ -39,7 +40,7 @@ impl Denied {
     pub fn retry_after(self) -> Duration {
         match self {
             Self::NoEngine | Self::NoUsableEngine => Duration::from_secs(5),
-            Self::OnlyExcluded => Duration::from_secs(2),
+            Self::OnlyExcluded | Self::NoneToSpare => Duration::from_secs(2),
             Self::AllAtLimit { .. } => Duration::from_secs(10),
         }
     }
@@ -47,8 +48,8 @@ impl Denied {
 
 impl Pool {
     pub(super) fn select(&mut self, select: &Select, now: Instant) {
-        let output = match self.choose(select) {
-            Ok(id) => self.grant(select, id),
+        let output = match self.choose(select, now) {
+            Ok(id) => self.grant(select, id, now),
             Err(reason) => {
                 if reason == Denied::NoUsableEngine {
                     // Somebody waits: an engine that came back is found within a second.
@@ -65,15 +66,16 @@ impl Pool {
         self.outputs.push_back(output);
     }
 
-    fn grant(&mut self, select: &Select, id: EngineId) -> Output {
+    fn grant(&mut self, select: &Select, id: EngineId, now: Instant) -> Output {
         let engine = self.engines.get_mut(&id).expect("it was just chosen");
         let reservation = match select.need {
             Need::Query => None,
-            Need::Session => {
+            Need::Session | Need::Spare => {
                 let reservation = Reservation(self.reservation_next);
                 self.reservation_next += 1;
                 self.choices += 1;
                 engine.sessions += 1;
+                engine.breaker.chosen(now);
                 engine.chosen_at = self.choices;
                 engine.chosen_total += 1;
                 let held = Held { engine: id, owner: select.owner, stream: select.stream };
@@ -94,13 +96,16 @@ impl Pool {
         })
     }
 
-    fn choose(&self, select: &Select) -> Result<EngineId, Denied> {
+    fn choose(&self, select: &Select, now: Instant) -> Result<EngineId, Denied> {
         if self.engines.values().all(|engine| engine.is_gone) {
             return Err(Denied::NoEngine);
         }
         let mut usable = self.engines.iter().filter(|(_, engine)| is_usable(engine)).peekable();
         if usable.peek().is_none() {
             return Err(Denied::NoUsableEngine);
+        }
+        if select.need == Need::Spare && !self.is_half_idle() {
+            return Err(Denied::NoneToSpare);
         }
         let allowed = |id: &EngineId| {
             !select.exclude.contains(id) && select.only.is_none_or(|only| only == *id)
@@ -109,7 +114,7 @@ impl Pool {
         let Some((_, first)) = allowed.peek() else { return Err(Denied::OnlyExcluded) };
         let setting = if first.max.is_some() { "max" } else { LIMIT_SETTING };
         let is_free = |engine: &Engine| match select.need {
-            Need::Session => self.has_room(engine),
+            Need::Session | Need::Spare => self.has_room(engine),
             Need::Query => true,
         };
         allowed
@@ -118,6 +123,7 @@ impl Pool {
                 (
                     select.prefer_not == Some(**id),
                     !engine.health.is_good() || engine.is_listed_unhealthy,
+                    engine.breaker.is_resting(now),
                     // A query goes where the session would: first where there is room.
                     !self.has_room(engine),
                     select.prefer != Some(**id),
@@ -129,6 +135,12 @@ impl Pool {
             })
             .map(|(id, _)| *id)
             .ok_or(Denied::AllAtLimit { setting })
+    }
+
+    fn is_half_idle(&self) -> bool {
+        let usable = || self.engines.values().filter(|engine| is_usable(engine));
+        let idle = usable().filter(|engine| engine.sessions == 0).count();
+        idle * 2 >= usable().count()
     }
 
     fn has_room(&self, engine: &Engine) -> bool {

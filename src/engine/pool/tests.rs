@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::*;
 use crate::engine::orchestrator;
 
-const T0: Instant = Instant::from_micros(1_000_000);
+pub(super) const T0: Instant = Instant::from_micros(1_000_000);
 
-fn seconds(n: u64) -> Instant {
+pub(super) fn seconds(n: u64) -> Instant {
     T0 + Duration::from_secs(n)
 }
 
@@ -18,14 +18,14 @@ fn seconds(n: u64) -> Instant {
 pub(super) struct Bench {
     pub(super) pool: Pool,
     pub(super) now: Instant,
-    outputs: Vec<Output>,
+    pub(super) outputs: Vec<Output>,
     /// Addresses that refuse, and ones that never answer.
     pub(super) refusing: BTreeSet<SocketAddr>,
     pub(super) silent: BTreeSet<SocketAddr>,
 }
 
 impl Bench {
-    fn new(specs: &str) -> Self {
+    pub(super) fn new(specs: &str) -> Self {
         Self::with_limit(specs, 0)
     }
 
@@ -128,11 +128,11 @@ impl Bench {
     }
 
     /// The name of the engine that a session gets.
-    fn chosen(&mut self) -> String {
+    pub(super) fn chosen(&mut self) -> String {
         self.select().unwrap().name.to_string()
     }
 
-    fn row(&self, name: &str) -> EngineRow {
+    pub(super) fn row(&self, name: &str) -> EngineRow {
         self.pool.rows().into_iter().find(|row| &*row.name == name).unwrap()
     }
 
@@ -486,7 +486,12 @@ fn a_licence_that_does_not_reach_is_said_once() {
         let result = Err(Failure::Premium("premium only".to_owned()));
         bench.handle(Input::Outcome { engine, result });
     }
-    assert_eq!(bench.outputs.iter().filter(|o| matches!(o, Output::Warning { .. })).count(), 1);
+    let said = bench.outputs.iter().filter_map(|output| {
+        let Output::Warning { text, .. } = output else { return None };
+        Some(text.as_str())
+    });
+    let rests = "engine a: fails what is asked of it (premium only): others come first";
+    assert_eq!(said.collect::<Vec<_>>(), ["engine a: premium only", rests], "each once");
     assert_eq!(bench.row("a").reason.as_deref(), Some("premium only"));
     assert_eq!(bench.row("a").failures_total, 3);
 }

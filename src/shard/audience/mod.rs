@@ -66,6 +66,8 @@ pub(crate) struct Audience {
     pub(crate) may_close: Option<Generation>,
     /// The stream is ending for good: newcomers do not join this audience.
     pub(crate) over: bool,
+    /// An operator wants the stream until then; until its owner has been told, as a viewer would.
+    pub(crate) warm_until: Option<Instant>,
     /// Its stream's owner is gone: nobody will ask whether it may close.
     pub(crate) is_orphan: bool,
 }
@@ -129,6 +131,7 @@ impl Audience {
             wait_deadline: Instant::NEVER,
             may_close: None,
             over: false,
+            warm_until: None,
             is_orphan: false,
         }
     }
@@ -152,7 +155,8 @@ impl Audience {
 
     /// For the owner: viewers that wait or play, those that wait, those for whom the kernel copies.
     pub(crate) fn counts(&self) -> (u32, u32, u32) {
-        (self.waiting + self.playing, self.waiting, self.copied)
+        let operator = u32::from(self.warm_until.is_some());
+        (self.waiting + self.playing + operator, self.waiting, self.copied)
     }
 
     /// The way of a viewer changes.

@@ -3,6 +3,9 @@
 //! Nothing here allocates, logs or locks per packet. A read is only made when the ring has room
 //! for all of it, so that no byte ever has to be put aside.
 
+mod aside;
+
+pub(crate) use self::aside::Aside;
 use crate::base::ids::Generation;
 use crate::base::sizes::PACKET_BYTES;
 use crate::base::time::Instant;
@@ -49,11 +52,13 @@ pub(crate) enum Flow {
 
 pub(crate) struct Ingest {
     sync: ts::Sync,
+    /// Of the synchronisers before this one.
+    sync_losses_before: u64,
     scanner: Scanner,
     /// Bytes of a session that follows another one, until they can be placed.
     staging: Option<Box<Staging>>,
     /// What of the ring could be recognised in the bytes of another session.
-    recent: Recent,
+    pub(super) recent: Recent,
     /// Where this stream does not continue, all told.
     pub(crate) jumps: u64,
     /// How the bytes of another session have gone on, until it is told.
@@ -91,6 +96,7 @@ impl Ingest {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             sync: ts::Sync::new(),
+            sync_losses_before: 0,
             scanner: Scanner::new(),
             staging: None,
             recent: Recent::new(),
@@ -188,6 +194,24 @@ impl Ingest {
         self.staging = Some(Box::new(Staging::new()));
     }
 
+    /// The bytes of another session follow from here on: they have been read beside ours.
+    pub(crate) fn promote(
+        &mut self,
+        aside: Aside,
+        writer: &mut Writer,
+        cache: &mut SlabCache,
+        now: Instant,
+    ) {
+        self.begin(aside.generation);
+        self.body_begins(aside.generation, writer.written(), now);
+        self.sync_losses_before += self.sync.losses();
+        self.sync = aside.sync;
+        self.closer = aside.closer;
+        self.staging = Some(aside.staging);
+        self.dirty = true;
+        self.place(writer, cache, now);
+    }
+
     pub(crate) fn close(&mut self, generation: Generation) {
         if self.is_wanted(generation) {
             self.close_any();
@@ -211,7 +235,7 @@ impl Ingest {
     }
 
     pub(crate) fn sync_losses(&self) -> u64 {
-        self.sync.losses()
+        self.sync_losses_before + self.sync.losses()
     }
 
     /// Since when what is published now may have waited.

@@ -285,15 +285,16 @@ impl Search {
         }
     }
 
-    /// The time is up.
-    pub(super) fn timed_out(&self, last_stat: String) -> Verdict {
+    /// The time is up. `is_asked`: an engine is at work on it. Where none was ever had it is our own
+    /// lack of capacity, and says nothing about the content.
+    pub(super) fn timed_out(&self, last_stat: String, is_asked: bool) -> Verdict {
         let (code, message) = self.wait_answer(last_stat);
         Verdict {
             code,
             message,
             engine: self.trouble.as_ref().map(|trouble| trouble.engine),
             taken_over: false,
-            offline: code == Code::NothingToPlay && !self.switching,
+            offline: code == Code::NothingToPlay && !self.switching && (self.reached || is_asked),
         }
     }
 

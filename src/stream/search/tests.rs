@@ -53,7 +53,7 @@ fn refused_engines_are_all_asked_again_with_a_growing_backoff() {
         waits.push(search.next_at.unwrap().as_micros() / 1_000);
     }
     assert_eq!(waits, [500, 1_000, 2_000, 4_000, 5_000, 5_000]);
-    assert_eq!(search.timed_out(String::new()).code, Code::NoEngine);
+    assert_eq!(search.timed_out(String::new(), false).code, Code::NoEngine);
 }
 
 #[test]
@@ -162,4 +162,14 @@ fn what_has_played_is_not_given_up_for_an_error_about_the_content() {
     let content = Failure::Content("failed to load content".to_owned());
     assert_eq!(search.failed(&content, B, true, ms(0)), Next::Ask);
     assert_eq!(search.excluded(ms(0)), [B]);
+}
+
+#[test]
+fn what_no_engine_was_had_for_is_not_offline() {
+    let mut search = search();
+    assert_eq!(none_left(&mut search, ms(0)), Next::Ask, "every engine is at its limit");
+    assert!(!search.timed_out(String::new(), false).offline);
+    assert!(search.timed_out(String::new(), true).offline, "one does not answer the open");
+    search.reached = true;
+    assert!(search.timed_out(String::new(), false).offline, "one has opened it");
 }

@@ -53,6 +53,26 @@ fn who_returns_within_the_grace_period_continues_on_the_same_session() {
 }
 
 #[test]
+fn what_an_operator_keeps_warm_outlives_its_viewers() {
+    let mut script = Script::new();
+    let (_, play) = script.reach_active(A);
+    let until = script.now + Duration::from_secs(30);
+    script.feed(Input::Warm { until }).leave();
+    for _ in 0..29 {
+        script.pass_ms(1_000);
+        script.feed(Input::Bytes { generation: play, n: 1 });
+        assert_eq!(script.count(|o| matches!(o, Output::MayClose { .. })), 0);
+    }
+    assert_eq!(script.session.viewers(), 0, "it is no viewer");
+    // The last word counts.
+    let until = script.now + Duration::from_secs(3);
+    script.feed(Input::Warm { until });
+    script.pass_ms(2_999);
+    assert_eq!(script.count(|o| matches!(o, Output::MayClose { .. })), 0);
+    script.pass_ms(1).may_close();
+}
+
+#[test]
 fn grace_is_counted_from_the_first_packet_at_the_earliest() {
     let mut script = Script::new();
     let (attempt, play) = script.reach_play(A);

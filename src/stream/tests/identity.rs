@@ -128,6 +128,8 @@ fn a_stream_between_two_sessions_takes_an_open_one_from_any_engine() {
     // The other one's open has ended our body; why is not known yet.
     script.feed(Input::BodyEnded { generation: play, failure: Failure::Cut });
     assert_eq!(script.session.state(), State::Switching);
+    // On A our stop of the old one may still end the new one.
+    assert_eq!(script.session.adoption(A, infohash(1)), Adoption::Later);
     assert_eq!(script.session.adoption(B, infohash(1)), Adoption::Yes);
     offer(&mut script, B);
     let newer = script.play();

@@ -4,6 +4,7 @@
 mod ending;
 mod identity;
 mod late;
+mod rival;
 mod running;
 mod start;
 
@@ -129,7 +130,7 @@ impl Script {
     #[track_caller]
     fn select(&self) -> (Generation, Vec<EngineId>, Option<EngineId>) {
         self.find(|output| match output {
-            Output::Select { generation, exclude, prefer } => {
+            Output::Select { generation, exclude, prefer, .. } => {
                 Some((*generation, exclude.clone(), *prefer))
             }
             _ => None,

@@ -27,6 +27,8 @@ use std::time::Duration;
 pub const STAGED_BYTES_MAX: usize = 4 << 20;
 /// From the first packet on.
 pub const STAGED_MAX: Duration = Duration::from_secs(2);
+/// What has been equal for so long is the same broadcast, though its end is not reached yet.
+const FOLLOWED_MIN: Duration = Duration::from_secs(1);
 /// Behind the access point this much is looked at for the first counters of the other PIDs.
 const LOOK_AHEAD_BYTES: usize = 1 << 20;
 /// Tables and marks of a jump, in packets: what one inline send may hold.
@@ -72,6 +74,8 @@ pub struct Staging {
     overlap: Overlap,
     /// A packet was compared with those that are known.
     compared: bool,
+    /// Since when every packet has been equal.
+    followed_since: Option<Instant>,
 }
 
 impl Staging {
@@ -84,6 +88,7 @@ impl Staging {
             since: None,
             overlap: Overlap::Sought,
             compared: false,
+            followed_since: None,
         }
     }
 
@@ -103,7 +108,7 @@ impl Staging {
             }
             let (one, later) = rest.split_at(1);
             rest = later;
-            self.compare(one, recent, past, may_wait);
+            self.compare(one, recent, past, now, may_wait);
         }
     }
 
@@ -116,7 +121,14 @@ impl Staging {
         }
     }
 
-    fn compare(&mut self, one: Packets<'_>, recent: &Recent, past: &impl Past, may_wait: bool) {
+    fn compare(
+        &mut self,
+        one: Packets<'_>,
+        recent: &Recent,
+        past: &impl Past,
+        now: Instant,
+        may_wait: bool,
+    ) {
         let Some(packet) = one.iter().next() else { return };
         if let Overlap::Followed(at) = self.overlap {
             if at == past.end() {
@@ -129,6 +141,7 @@ impl Staging {
             }
             // It was another place, or another make of the same broadcast.
             self.overlap = Overlap::Sought;
+            self.followed_since = None;
         }
         if !recent.may_know(packet) {
             return self.keep(one);
@@ -139,6 +152,7 @@ impl Staging {
         if let Some(at) = found {
             self.forget();
             self.overlap = Overlap::Followed(at + PACKET_BYTES as u64);
+            self.followed_since = Some(now);
         } else if may_wait && (is_gone || recent.is_before(packet)) {
             self.forget();
         } else {
@@ -175,12 +189,16 @@ impl Staging {
         self.bytes.len() + JUMP_PACKETS_MAX * PACKET_BYTES
     }
 
-    /// The end of what was written is reached, or a random access point has come: what is placed
-    /// can be played.
-    pub fn is_playable(&self, end: u64) -> bool {
+    /// Enough has come to go on with it, though what was written still grows. To be asked whenever
+    /// packets were pushed: what follows the end of what was written is placed before more of it is
+    /// written, or never.
+    pub fn is_playable(&self, end: u64, now: Instant) -> bool {
         match self.overlap {
-            Overlap::Sought => self.access.is_some() && self.compared,
-            Overlap::Followed(at) => at == end,
+            Overlap::Sought => self.access.is_some() && (self.compared || end == 0),
+            Overlap::Followed(at) => {
+                let since = self.followed_since.unwrap_or(now);
+                at == end || now.since(since) >= FOLLOWED_MIN
+            }
             Overlap::Complete => true,
         }
     }
@@ -197,6 +215,10 @@ impl Staging {
         match self.overlap {
             Overlap::Followed(at) if at != end => return None,
             Overlap::Followed(_) | Overlap::Complete => {
+                out.extend_from_slice(&self.bytes);
+                return Some(Join::Overlap);
+            }
+            Overlap::Sought if end == 0 && !self.bytes.is_empty() => {
                 out.extend_from_slice(&self.bytes);
                 return Some(Join::Overlap);
             }

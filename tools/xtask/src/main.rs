@@ -11,13 +11,14 @@ mod cargo;
 mod instructions;
 mod packages;
 mod perf;
+mod plant;
 mod runner;
 mod steps;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask test [--deep] | docs | static | perf [SCENARIO…]
-                   | instructions [--keep]
+                   | instructions [--keep] | plant [--seeds N] [BUG…]
 
   test      install what the tests need, then format, lints and tests (under 25 minutes, two cores)
   --deep    also what takes long: more of the memory model, miri, 100 000 seeds, long runs
@@ -25,7 +26,8 @@ const USAGE: &str = "usage: cargo xtask test [--deep] | docs | static | perf [SC
   static    build the static musl binary for the container
   perf      measure (cargo xtask perf --help; perf/README.md)
   instructions
-            count those of each benchmark; --keep writes perf/instructions.md";
+            count those of each benchmark; --keep writes perf/instructions.md
+  plant     how many seeds of the simulator find each bug of tests/planted, in a copy of the tree";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["docs"] => steps::docs(),
         ["instructions"] => instructions::instructions(false),
         ["instructions", "--keep"] => instructions::instructions(true),
+        ["plant", words @ ..] => plant::plant(words),
         ["static"] => steps::static_binary(),
         ["perf", "-h" | "--help"] => {
             println!("{}", perf::USAGE);

@@ -15,6 +15,7 @@ use crate::cargo::target_installed;
 use crate::cargo::test_targets;
 use crate::cargo::with_files;
 use crate::packages;
+use crate::plant;
 use crate::runner::Runner;
 use crate::runner::lines_of;
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ pub(crate) fn test(deep: bool) -> Result<(), String> {
 
 fn all_steps(runner: &mut Runner, deep: bool) -> Result<(), String> {
     runner.run("format", cargo().args(["fmt", "--all", "--check"]))?;
+    planted(runner)?;
     lints(runner)?;
     let targets = test_targets();
     // The programs too: the tests of the whole program start them.
@@ -57,6 +59,16 @@ fn all_steps(runner: &mut Runner, deep: bool) -> Result<(), String> {
         fuzz(runner)?;
     }
     whole_program(runner, &targets, deep)
+}
+
+/// Whether the bugs that the simulator is measured with still fit the code.
+fn planted(runner: &mut Runner) -> Result<(), String> {
+    if !answers("git", &["--version"]) {
+        runner.not_run("tests/planted against the tree (git is not installed)");
+        return Ok(());
+    }
+    println!("xtask: planted bugs");
+    plant::check().map_err(|why| format!("step failed: planted bugs: {why}"))
 }
 
 fn lints(runner: &mut Runner) -> Result<(), String> {

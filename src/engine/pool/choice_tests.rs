@@ -1,0 +1,83 @@
+//! Whom a choice leaves out: engines that rest, that are drained, that have something to do.
+
+use super::tests::Bench;
+use super::tests::seconds;
+use super::*;
+
+fn fails(bench: &mut Bench, name: &str) {
+    let engine = bench.pool.find(name).unwrap();
+    let result = Err(Failure::Other("broken".to_owned()));
+    bench.handle(Input::Outcome { engine, result });
+}
+
+#[test]
+fn an_engine_that_fails_whatever_is_asked_of_it_rests() {
+    let mut bench = Bench::new("10.0.0.1,name=a,forwarded 10.0.0.2,name=b");
+    assert_eq!(bench.chosen(), "a", "forwarded");
+    (0..3).for_each(|_| fails(&mut bench, "a"));
+    for _ in 0..4 {
+        assert_eq!(bench.chosen(), "b", "however many it has");
+    }
+    let engine = bench.pool.find("b").unwrap();
+    bench.handle(Input::Drain { engine, draining: true });
+    assert_eq!(bench.chosen(), "a", "there is no other");
+    bench.handle(Input::Drain { engine, draining: false });
+    // One session finds out whether it is better, the others wait for that.
+    bench.advance(seconds(11));
+    assert_eq!((bench.chosen(), bench.chosen()), ("a".to_owned(), "b".to_owned()));
+    let engine = bench.pool.find("a").unwrap();
+    bench.handle(Input::Outcome { engine, result: Ok(()) });
+    assert_eq!(bench.row("a").rests_until, None);
+    assert_eq!(bench.chosen(), "a");
+    // An operator ends a rest by taking it back in.
+    (0..3).for_each(|_| fails(&mut bench, "a"));
+    assert!(bench.row("a").rests_until.is_some());
+    bench.handle(Input::Drain { engine, draining: false });
+    assert_eq!(bench.row("a").rests_until, None);
+}
+
+#[test]
+fn a_second_start_takes_from_those_who_have_nothing_to_do() {
+    let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b 10.0.0.3,name=c");
+    let spare = |bench: &mut Bench| {
+        let granted = bench.select_with(|select| select.need = Need::Spare);
+        granted.map(|granted| granted.name.to_string())
+    };
+    assert_eq!(bench.chosen(), "a");
+    assert_eq!(spare(&mut bench), Ok("b".to_owned()), "two of three are idle");
+    assert_eq!(spare(&mut bench), Err(Denied::NoneToSpare), "one of three is");
+}
+
+#[test]
+fn a_drained_engine_tells_those_who_are_on_it_once() {
+    let mut bench = Bench::new("10.0.0.1,name=a");
+    for owner in [3, 3, 4] {
+        bench.select_with(|select| select.owner = ShardId(owner)).unwrap();
+    }
+    let engine = bench.pool.find("a").unwrap();
+    let told = |bench: &Bench| {
+        let mut owners = Vec::new();
+        for output in &bench.outputs {
+            if let Output::Vacate { owner, .. } = output {
+                owners.push(*owner);
+            }
+        }
+        owners
+    };
+    for draining in [true, true, false, true] {
+        bench.outputs.clear();
+        let was = bench.pool.rows()[0].draining;
+        bench.handle(Input::Drain { engine, draining });
+        let expected = if draining && !was { vec![ShardId(3), ShardId(4)] } else { Vec::new() };
+        assert_eq!(told(&bench), expected);
+    }
+}
+
+#[test]
+fn who_names_an_engine_gets_that_one_or_none() {
+    let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b,max=1");
+    let only = bench.pool.find("b");
+    let named = |bench: &mut Bench| bench.select_with(|select| select.only = only);
+    assert_eq!(named(&mut bench).map(|granted| granted.name.to_string()), Ok("b".to_owned()));
+    assert_eq!(named(&mut bench).map(|_| ()), Err(Denied::AllAtLimit { setting: "max" }));
+}

@@ -1,0 +1,308 @@
+//! A second session beside the one that plays or is being started, on another engine.
+//!
+//! Two reasons: the stream is to *move* (an operator says so, or its engine is being drained), and
+//! the viewers stay with the first session until the second one can follow it; or the start takes
+//! too long (*hedge*), and whichever can be played first wins. Either way the loser is stopped. A
+//! rival that fails costs nothing; when the first session dies, the rival takes its place in the
+//! search.
+//!
+//! Invariants: a rival is never on the engine of the first session; it exists only beside an attempt
+//! that was opened; its bytes wait outside of the ring until it is promoted.
+
+use std::time::Duration;
+
+use super::Asking;
+use super::Session;
+use super::attempt::Attempt;
+use super::attempt::Phase;
+use super::initializing::GRANT_MAX;
+use super::input::Failure;
+use super::input::Opened;
+use super::input::Parting;
+use super::output::Output;
+use super::output::Wish;
+use super::state::State;
+use crate::base::ids::EngineId;
+use crate::base::ids::Generation;
+use crate::base::time::Instant;
+
+/// A rival that prebuffers is asked again after so long.
+const PLAY_AGAIN: Duration = Duration::from_millis(1_500);
+/// A stream whose engine is to be left, and that found no other, looks again.
+const MOVE_AGAIN: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    Hedge,
+    Move,
+}
+
+#[derive(Debug)]
+pub(super) struct Rival {
+    pub(super) why: Why,
+    pub(super) attempt: Attempt,
+    /// Given up by then.
+    deadline: Instant,
+}
+
+/// The stream is to leave its engine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    wish: Wish,
+    /// Again and again until it has left.
+    insists: bool,
+    next_at: Option<Instant>,
+}
+
+impl Session {
+    /// An operator moves the stream, or (`insists`) its engine is being drained.
+    pub(super) fn on_move(&mut self, to: Option<EngineId>, insists: bool, now: Instant) {
+        let wish = to.map_or(Wish::Any, Wish::Only);
+        if self.ending.is_none() && self.engine() != to {
+            self.leaving = Some(Leaving { wish, insists, next_at: Some(now) });
+        }
+    }
+
+    /// A session plays that another one could be put beside.
+    fn plays(&self) -> bool {
+        let is_body = |attempt: &Attempt| matches!(attempt.phase, Phase::Body(_));
+        self.search.is_none() && self.attempt.as_ref().is_some_and(is_body)
+    }
+
+    fn may_rival(&self) -> bool {
+        self.rival.is_none() && self.asking.is_none() && self.ending.is_none() && self.is_claimed
+    }
+
+    pub(super) fn rival_deadline(&self) -> Option<Instant> {
+        let leaving = self.leaving.and_then(|leaving| leaving.next_at);
+        let leaving = leaving.filter(|_| self.may_rival() && self.plays());
+        let rival = self.rival.as_ref();
+        let own = rival.map(|rival| rival.deadline);
+        let attempt = rival.and_then(|rival| rival.attempt.deadline());
+        [leaving, self.hedge_at(), own, attempt].into_iter().flatten().min()
+    }
+
+    /// The engine has had its time, and nothing says that it will need only a little more.
+    fn hedge_at(&self) -> Option<Instant> {
+        let after = self.settings.hedge_after?;
+        let attempt = self.attempt.as_ref()?;
+        let is_asked = match attempt.phase {
+            Phase::PlayDue(_) | Phase::Playing(_) | Phase::Body(_) => true,
+            Phase::Held | Phase::Opening { .. } | Phase::Claiming => false,
+        };
+        let is_starting = !self.flow.access_point && self.state != State::Switching;
+        let may = is_asked && is_starting && !self.hedged && !self.health.grows;
+        (may && self.may_rival()).then(|| self.born + after)
+    }
+
+    pub(super) fn fire_rival(&mut self, now: Instant) {
+        if self.hedge_at().is_some_and(|at| at <= now) {
+            self.hedged = true;
+            self.ask_rival(Why::Hedge, Wish::Spare, now);
+        }
+        let plays = self.plays() && self.may_rival();
+        if let Some(leaving) = self.leaving.as_mut().filter(|_| plays)
+            && leaving.next_at.is_some_and(|at| at <= now)
+        {
+            leaving.next_at = None;
+            let wish = leaving.wish;
+            self.ask_rival(Why::Move, wish, now);
+        }
+        let Some(rival) = &mut self.rival else { return };
+        if rival.deadline <= now {
+            return self.drop_rival(Parting::Stop, now);
+        }
+        match rival.attempt.phase {
+            Phase::Held if !self.stops.on(rival.attempt.engine) => self.open_rival(now),
+            Phase::Opening { deadline } if deadline <= now => self.drop_rival(Parting::Stop, now),
+            Phase::PlayDue(at) if at <= now => self.play_rival(),
+            Phase::Held
+            | Phase::Opening { .. }
+            | Phase::Claiming
+            | Phase::PlayDue(_)
+            | Phase::Playing(_)
+            | Phase::Body(_) => {}
+        }
+    }
+
+    fn ask_rival(&mut self, why: Why, wish: Wish, now: Instant) {
+        let generation = self.next_generation();
+        let deadline = now + GRANT_MAX;
+        self.asking = Some(Asking { generation, deadline, rival: Some(why) });
+        let exclude = self.engine().into_iter().collect();
+        self.emit(Output::Select { generation, exclude, prefer: None, wish });
+    }
+
+    /// The pool has granted it.
+    pub(super) fn rival_granted(&mut self, why: Why, attempt: Attempt, now: Instant) {
+        let is_same = self.engine() == Some(attempt.engine);
+        if self.attempt.is_none() || self.ending.is_some() || is_same {
+            self.rival_failed(why, now);
+            let reservation = attempt.reservation;
+            return self.emit(Output::Release { reservation });
+        }
+        self.names.insert(attempt.engine, attempt.name.clone());
+        let deadline = now + self.settings.start_timeout;
+        self.rival = Some(Rival { why, attempt, deadline });
+    }
+
+    /// There is none, or it came to nothing.
+    pub(super) fn rival_failed(&mut self, why: Why, now: Instant) {
+        if why == Why::Move
+            && let Some(leaving) = &mut self.leaving
+        {
+            leaving.next_at = leaving.insists.then(|| now + MOVE_AGAIN);
+            if !leaving.insists {
+                self.leaving = None;
+            }
+        }
+    }
+
+    fn open_rival(&mut self, now: Instant) {
+        let pid = self.player_id();
+        let target = self.target.clone();
+        let deadline = now + self.settings.start_timeout;
+        let Some(rival) = &mut self.rival else { return };
+        rival.attempt.phase = Phase::Opening { deadline };
+        let (generation, engine) = (rival.attempt.generation, rival.attempt.engine);
+        self.emit(Output::Open { generation, engine, target, pid });
+    }
+
+    /// True when the open was the rival's.
+    pub(super) fn rival_opened(
+        &mut self,
+        generation: Generation,
+        opened: &Opened,
+        now: Instant,
+    ) -> bool {
+        let Some(rival) = self.rival.as_mut().filter(|r| r.attempt.generation == generation) else {
+            return false;
+        };
+        if !matches!(rival.attempt.phase, Phase::Opening { .. }) {
+            return true;
+        }
+        let engine = rival.attempt.engine;
+        let is_wanted = opened.infohash == self.infohash && opened.is_playable();
+        let path = opened.command_path.clone();
+        rival.attempt.opened = Some(opened.clone());
+        rival.attempt.opened_at = now;
+        rival.attempt.phase = Phase::PlayDue(now);
+        self.supersede_late(engine);
+        if !is_wanted {
+            self.drop_rival(Parting::Stop, now);
+        } else if !path.is_empty() {
+            self.emit(Output::SetActivityTimeout { generation, engine, path });
+        }
+        true
+    }
+
+    fn play_rival(&mut self) {
+        let play = self.next_generation();
+        let Some(rival) = &mut self.rival else { return };
+        rival.attempt.phase = Phase::Playing(play);
+        let engine = rival.attempt.engine;
+        let opened = rival.attempt.opened.as_ref().expect("what is played was opened");
+        let path = opened.playback_path.clone();
+        self.emit(Output::PlayAside { generation: play, engine, path });
+    }
+
+    /// True when the order was the rival's.
+    pub(super) fn rival_over(
+        &mut self,
+        generation: Generation,
+        failure: &Failure,
+        now: Instant,
+    ) -> bool {
+        let Some(rival) = self.rival.as_mut().filter(|rival| {
+            let is_open = matches!(rival.attempt.phase, Phase::Opening { .. });
+            let opens = is_open && rival.attempt.generation == generation;
+            opens || rival.attempt.play() == Some(generation)
+        }) else {
+            return false;
+        };
+        let is_play = rival.attempt.play().is_some();
+        if is_play {
+            // Nothing of it is left that could be closed.
+            rival.attempt.phase = Phase::PlayDue(now + PLAY_AGAIN);
+        }
+        let is_prebuffering = matches!(failure, Failure::Prebuffering(_) | Failure::Silent);
+        if !is_play || !is_prebuffering {
+            self.drop_rival(failure.parting(), now);
+        }
+        true
+    }
+
+    pub(super) fn rival_head(&mut self, generation: Generation) {
+        if let Some(rival) = &mut self.rival
+            && rival.attempt.phase == Phase::Playing(generation)
+        {
+            rival.attempt.phase = Phase::Body(generation);
+        }
+    }
+
+    /// What waits of the rival can be played from here on: it wins.
+    pub(super) fn on_ready(&mut self, generation: Generation, now: Instant) {
+        let Some(rival) = self.rival.take_if(|r| r.attempt.play() == Some(generation)) else {
+            return;
+        };
+        if rival.why == Why::Move {
+            let reason = "moved";
+            if let Some(from) = self.engine() {
+                self.emit(Output::Failover { from, reason });
+            }
+            self.budget.total = self.budget.total.saturating_add(1);
+        }
+        self.leaving = None;
+        self.dispose(Parting::Stop, now);
+        self.promote(rival.attempt, now);
+    }
+
+    /// The rival's session is the stream's from here on.
+    fn promote(&mut self, mut attempt: Attempt, now: Instant) {
+        self.health.forget();
+        self.flow.last_byte_at = now;
+        if attempt.opened.as_ref().is_some_and(|opened| !opened.stat_path.is_empty()) {
+            attempt.stat.start(now);
+        }
+        if let Some(play) = attempt.play() {
+            attempt.phase = Phase::Body(play);
+            self.emit(Output::Promote { generation: play });
+        }
+        self.attempt = Some(attempt);
+    }
+
+    /// The first session has failed, and was disposed of: the rival takes its place in the search.
+    /// False when there is none.
+    pub(super) fn fall_back(&mut self, now: Instant) -> bool {
+        if let Some(asking) = &mut self.asking {
+            // What is on its way is for the search now.
+            asking.rival = None;
+            return true;
+        }
+        let Some(rival) = self.rival.take() else { return false };
+        self.promote(rival.attempt, now);
+        true
+    }
+
+    pub(super) fn drop_rival(&mut self, parting: Parting, now: Instant) {
+        let Some(rival) = self.rival.take() else { return };
+        self.dispose_of(rival.attempt, parting, now);
+        self.rival_failed(rival.why, now);
+    }
+
+    /// The first session has shown a picture: nobody else is needed for that.
+    pub(super) fn drop_hedge(&mut self, now: Instant) {
+        if self.rival.as_ref().is_some_and(|rival| rival.why == Why::Hedge) {
+            self.drop_rival(Parting::Stop, now);
+        }
+    }
+
+    pub(super) fn check_rival(&self) {
+        let Some(rival) = &self.rival else { return };
+        rival.attempt.check_invariants();
+        assert!(self.ending.is_none() && self.asking.is_none());
+        let attempt = self.attempt.as_ref().expect("a rival stands beside an attempt");
+        assert_ne!(attempt.engine, rival.attempt.engine, "two sessions of one content");
+        assert!(!self.stops.holds(rival.attempt.reservation), "one reservation, one holder");
+    }
+}

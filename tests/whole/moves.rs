@@ -1,0 +1,188 @@
+//! Engines are left while they still play: an operator moves a stream, an engine is drained, a start
+//! takes too long. And broadcasts that have stopped moving.
+
+use crate::rig;
+use crate::rig::Player;
+use crate::rig::Reply;
+use crate::rig::Server;
+use crate::rig::eventually;
+use ace_emulator::Emulator;
+use ace_emulator::Knob;
+
+const SECOND: u64 = 250_000;
+
+fn path(n: u32) -> String {
+    format!("/ace/getstream?infohash={}", rig::infohash(n))
+}
+
+fn post(server: &Server, path: &str) -> Reply {
+    let request = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    rig::exchange(server.address, request.as_bytes())
+}
+
+/// Two engines of one broadcast; the first one is chosen first.
+fn twins(n: u32) -> ([Emulator; 2], String) {
+    let first = rig::engine(rig::one_channel(n));
+    let second = rig::engine(rig::one_channel(n).epoch_us(first.control().epoch_us()));
+    let specs = format!("{},name=a,forwarded {},name=b", first.addr(), second.addr());
+    ([first, second], specs)
+}
+
+fn both_up(server: Server) -> Server {
+    eventually("both engines up", || {
+        let rows = server.api("/api/v1/engines");
+        let up = rows["engines"].as_array()?.iter().filter(|row| row["state"] == "up").count();
+        (up == 2).then_some(())
+    });
+    server
+}
+
+fn engine_of(server: &Server, n: u32) -> String {
+    let row = server.api(&format!("/api/v1/streams/{}", rig::infohash(n)));
+    row["engine"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Nobody has noticed anything.
+fn untouched(server: &Server, players: &mut [Player]) {
+    let until = players.iter().map(|player| player.report().bytes).max().unwrap() + 3 * SECOND;
+    rig::play_together(players, until);
+    for player in &*players {
+        let report = player.report();
+        assert!(report.is_unbroken() && report.inserted.marks == 0, "{report:?}");
+    }
+    assert_eq!(server.lines_with(&["viewer end"]), 0);
+}
+
+#[test]
+fn a_stream_is_moved_and_its_viewers_stay() {
+    let (engines, specs) = twins(850);
+    let server = both_up(Server::with_specs(&specs).start());
+    let mut players: Vec<_> = (0..3).map(|_| Player::open(server.address, &path(850))).collect();
+    rig::play_together(&mut players, 3 * SECOND);
+    assert_eq!(engine_of(&server, 850), "a");
+    let reply = post(&server, &format!("/api/v1/streams/{}/move", rig::infohash(850)));
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    eventually("the move", || (engine_of(&server, 850) == "b").then_some(()));
+    untouched(&server, &mut players);
+    rig::await_stops(&engines[0], 1);
+    // And to a named one.
+    let back = format!("/api/v1/streams/{}/move?engine=a", rig::infohash(850));
+    assert_eq!(post(&server, &back).status, 200);
+    eventually("the way back", || (engine_of(&server, 850) == "a").then_some(()));
+    untouched(&server, &mut players);
+    assert_eq!(server.labelled_metric("ringcast_failovers_total", "moved"), 2.0);
+    let unknown = format!("/api/v1/streams/{}/move?engine=nobody", rig::infohash(850));
+    assert_eq!(post(&server, &unknown).status, 404);
+    let absent = format!("/api/v1/streams/{}/move", rig::infohash(899));
+    assert_eq!(post(&server, &absent).status, 404);
+}
+
+#[test]
+fn a_drained_engine_is_left_by_everybody() {
+    let (engines, specs) = twins(851);
+    let server = both_up(Server::with_specs(&specs).start());
+    let mut players = [Player::open(server.address, &path(851))];
+    players[0].play(2 * SECOND);
+    assert_eq!(engine_of(&server, 851), "a");
+    assert_eq!(post(&server, "/api/v1/engines/a/drain").status, 200);
+    eventually("the move", || (engine_of(&server, 851) == "b").then_some(()));
+    untouched(&server, &mut players);
+    rig::await_stops(&engines[0], 1);
+    assert_eq!(engines[1].control().sessions_open(), 1);
+}
+
+#[test]
+fn a_move_to_an_engine_that_cannot_costs_nothing() {
+    let (engines, specs) = twins(852);
+    let server = both_up(Server::with_specs(&specs).start());
+    engines[1].control().set(Knob::JsonError, "failed to load content");
+    let mut players = [Player::open(server.address, &path(852))];
+    players[0].play(2 * SECOND);
+    assert_eq!(post(&server, &format!("/api/v1/streams/{}/move", rig::infohash(852))).status, 200);
+    eventually("it to be tried", || {
+        (engines[1].control().counters().getstreams == 1).then_some(())
+    });
+    untouched(&server, &mut players);
+    assert_eq!(engine_of(&server, 852), "a");
+    let counters = engines[0].control().counters();
+    assert_eq!((counters.stops, counters.sessions_opened), (0, 1));
+}
+
+#[test]
+fn a_slow_start_is_hedged_only_where_that_is_asked_for() {
+    for (n, hedge) in [(853, "1s"), (854, "off")] {
+        let (engines, specs) = twins(n);
+        engines[0].control().set(Knob::SilentPrebuf, true);
+        let start = Server::with_specs(&specs).set("RINGCAST_HEDGE_AFTER", hedge);
+        let server = both_up(
+            start.set("PROXY_INIT_TIMEOUT", if hedge == "off" { "2" } else { "10" }).start(),
+        );
+        let reply = Player::ask(server.address, &path(n));
+        let mut player = reply.begin();
+        if hedge == "off" {
+            assert_eq!(player.status, 504);
+            assert_eq!(engines[1].control().counters().getstreams, 0);
+            continue;
+        }
+        assert_eq!(player.status, 200, "{}", player.head);
+        assert!(player.play(2 * SECOND).is_unbroken(), "{:?}", player.report());
+        assert_eq!(engine_of(&server, n), "b");
+        rig::await_stops(&engines[0], 1);
+        let facts = server.api(&format!("/api/v1/streams/{}", rig::infohash(n)));
+        assert_eq!((&facts["failovers"], &facts["discontinuities"]), (&0.into(), &0.into()));
+    }
+}
+
+/// Nobody watches, and the next one to come finds it running.
+#[test]
+fn a_channel_is_warmed_before_anybody_comes() {
+    let engine = rig::engine(rig::one_channel(856).knob(Knob::ColdStartMs, 500_u64));
+    let server = Server::with(&[&engine]).set("PROXY_GRACE_PERIOD", "100ms").start().ready();
+    let warm = format!("/api/v1/streams/{}/warm", rig::content_id(856));
+    let reply = post(&server, &format!("{warm}?seconds=60"));
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let row = || server.api("/api/v1/streams")["streams"][0].clone();
+    eventually("it to run", || (row()["state"] == "active").then_some(()));
+    assert_eq!(row()["viewers"], 0);
+    for _ in 0..2 {
+        let mut player = Player::open(server.address, &Server::play(&rig::content_id(856)));
+        assert!(player.play(SECOND).is_unbroken());
+        player.leave();
+        eventually("nobody", || (row()["viewers"] == 0).then_some(()));
+    }
+    assert_eq!(engine.control().counters().sessions_opened, 1);
+    // The last word counts: it ends when that is over.
+    assert_eq!(post(&server, &format!("{warm}?seconds=1")).status, 200);
+    rig::await_stops(&engine, 1);
+    assert_eq!(post(&server, &format!("{warm}?seconds=0")).status, 400);
+}
+
+/// Warming is not forcing: a channel that does not start is given up like any other.
+#[test]
+fn what_cannot_be_warmed_says_so() {
+    let engine = rig::engine(rig::one_channel(857));
+    engine.control().set_for(&rig::infohash(857), Knob::JsonError, "failed to load content");
+    let server = Server::with(&[&engine]).start().ready();
+    let warm = format!("/api/v1/streams/{}/warm", rig::infohash(857));
+    assert_eq!(post(&server, &warm).status, 200);
+    server.await_line(&["stream failed", &rig::infohash(857)]);
+    eventually("the mark", || (server.api("/api/v1/offline")["total"] == 1).then_some(()));
+    let asked = engine.control().counters().getstreams;
+    assert_eq!(post(&server, &warm).status, 200);
+    server.await_line(&["stream not warmed", &rig::infohash(857), "failed to load content"]);
+    assert_eq!(engine.control().counters().getstreams, asked, "no engine is asked again");
+    assert_eq!(server.api("/api/v1/streams")["total"], 0);
+}
+
+#[test]
+fn a_recording_that_is_sent_as_live_is_reported() {
+    let engine = rig::engine(rig::one_channel(855));
+    engine.control().set(Knob::LiveLastAgeS, 3_600_u64);
+    let server = Server::with(&[&engine]).start().ready();
+    let mut player = Player::open(server.address, &path(855));
+    player.play(2 * SECOND);
+    server.await_line(&["stream frozen", &rig::infohash(855)]);
+    let row = server.api(&format!("/api/v1/streams/{}", rig::infohash(855)));
+    assert_eq!(row["frozen"], true, "{row}");
+    assert_eq!(server.metric("ringcast_streams_frozen"), 1.0);
+}
