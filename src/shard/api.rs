@@ -307,15 +307,9 @@ async fn metrics_page(shard: &Shard) -> Page {
     });
     let redis = shard.quietly(|core| redis_record(core.shared.mirror.as_deref()));
     let sum = |field: fn(&ShardMetrics) -> u64| all.iter().map(field).sum::<u64>();
-    let snapshots = shard.quietly(|core| {
-        let status = core.shared.mirror.as_deref();
-        let of = |value: fn(&Status) -> u64| status.map_or(0, value);
-        (
-            of(Status::snapshot_bytes),
-            of(Status::snapshot_alive_bytes),
-            of(Status::snapshot_left_out),
-        )
-    });
+    let of_mirror = |value: fn(&Status) -> u64| {
+        shard.quietly(|core| core.shared.mirror.as_deref().map_or(0, value))
+    };
     let mut snapshot = MetricsSnapshot {
         version: version.to_owned(),
         driver: all.first().map_or("", |metrics| metrics.send_path).to_owned(),
@@ -343,9 +337,9 @@ async fn metrics_page(shard: &Shard) -> Page {
             ("resident", host::rss_bytes().unwrap_or(0)),
         ],
         open_files: host::open_files().unwrap_or(0) as u64,
-        redis_snapshot_bytes: snapshots.0,
-        redis_snapshot_alive_bytes: snapshots.1,
-        redis_snapshot_left_out: snapshots.2,
+        redis_snapshot_bytes: of_mirror(Status::snapshot_bytes),
+        redis_snapshot_alive_bytes: of_mirror(Status::snapshot_alive_bytes),
+        redis_snapshot_left_out: of_mirror(Status::snapshot_left_out),
         streams_primed: sum(|metrics| metrics.primed),
         journal_missed: shard.quietly(|core| {
             core.shared.journal.as_ref().map_or(0, crate::mirror::journal::Notes::missed)
