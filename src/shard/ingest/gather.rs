@@ -30,12 +30,16 @@ const UNEVEN_FOR: Duration = Duration::from_secs(5);
 pub(super) struct Gather {
     /// What the socket was told; 1 = whatever comes, as sockets are to begin with.
     low_bytes: u64,
+    /// What is read next may have waited since the last read.
+    waits: bool,
+    tick: Duration,
     not_before: Instant,
 }
 
 impl Gather {
     pub(super) fn new(now: Instant) -> Self {
-        Self { low_bytes: 1, not_before: now + UNEVEN_FOR }
+        let (waits, tick) = (false, Duration::ZERO);
+        Self { low_bytes: 1, waits, tick, not_before: now + UNEVEN_FOR }
     }
 
     /// Now and then: a tick's worth of this stream, if it comes evenly. What the socket is to be
@@ -58,6 +62,8 @@ impl Gather {
             return None;
         }
         self.low_bytes = wish;
+        self.waits = wish > 1;
+        self.tick = policy.coalesce_after;
         Some(wish)
     }
 
@@ -74,9 +80,16 @@ impl Gather {
         self.low_bytes
     }
 
-    /// Since when bytes that are read now may have waited.
-    pub(super) fn waited_since(&self, last_read: Instant, now: Instant) -> Instant {
-        if self.low_bytes > 1 { last_read } else { now }
+    /// Since when bytes that are read now count as waiting: a tick's worth is due at once, and what
+    /// is less of it since the last read.
+    pub(super) fn read(&mut self, bytes: usize, last_read: Instant, now: Instant) -> Instant {
+        let since = match (self.waits, bytes as u64 >= self.low_bytes) {
+            (false, _) => now,
+            (true, false) => last_read,
+            (true, true) => last_read.min(now.checked_sub(self.tick).unwrap_or(Instant::ZERO)),
+        };
+        self.waits = self.low_bytes > 1;
+        since
     }
 }
 
@@ -101,10 +114,11 @@ mod tests {
         let (mut gather, policy) = gather();
         assert_eq!(gather.tune(ROOMY, 8 * MBPS, &policy, at(4_999)), None);
         assert_eq!(gather.deadline(at(4_990), &policy), None);
-        assert_eq!(gather.waited_since(at(4_990), at(5_000)), at(5_000));
+        assert_eq!(gather.read(16_384, at(4_990), at(5_000)), at(5_000));
         assert_eq!(gather.tune(ROOMY, 8 * MBPS, &policy, at(5_000)), Some(100_000));
         assert_eq!(gather.deadline(at(5_000), &policy), Some(at(5_125)));
-        assert_eq!(gather.waited_since(at(5_000), at(5_098)), at(5_000));
+        assert_eq!(gather.read(100_000, at(5_000), at(5_098)), at(4_998), "due at once");
+        assert_eq!(gather.read(120_000, at(5_098), at(5_298)), at(5_098), "and overdue");
         // A bitrate is measured: a little more or less is not worth telling.
         assert_eq!(gather.tune(ROOMY, 8_100_000, &policy, at(6_000)), None);
         assert_eq!(gather.tune(ROOMY, 10 * MBPS, &policy, at(7_000)), Some(125_000));
@@ -126,6 +140,9 @@ mod tests {
         assert!(gather.tune(ROOMY, 8 * MBPS, &policy, at(5_000)).is_some());
         assert_eq!(gather.give_up(at(5_125)), 1);
         assert_eq!(gather.deadline(at(5_125), &policy), None);
+        // What is there has waited; what comes then has not.
+        assert_eq!(gather.read(1, at(5_000), at(5_126)), at(5_000));
+        assert_eq!(gather.read(16_384, at(5_126), at(5_142)), at(5_142));
         assert_eq!(gather.tune(ROOMY, 8 * MBPS, &policy, at(10_124)), None);
         assert_eq!(gather.tune(ROOMY, 8 * MBPS, &policy, at(10_125)), Some(100_000));
     }

@@ -332,7 +332,7 @@ impl Ingest {
         now: Instant,
     ) -> Result<bool, crate::http::body::BodyError> {
         let gap = now.since(self.last_read);
-        let waited_since = self.gather.waited_since(self.last_read, now);
+        let waited_since = self.gather.read(bytes.len(), self.last_read, now);
         let is_first = !self.dirty;
         self.waited_since =
             if is_first { waited_since } else { self.waited_since.min(waited_since) };
