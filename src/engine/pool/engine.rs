@@ -112,7 +112,12 @@ impl Engine {
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.drain_listed || self.drain_asked || self.is_gone
+        self.is_to_be_left() || self.is_gone
+    }
+
+    /// Those who play on it are to move. On one that was removed they play on.
+    pub(super) fn is_to_be_left(&self) -> bool {
+        self.drain_listed || self.drain_asked
     }
 
     pub(super) fn address(&self) -> Option<SocketAddr> {

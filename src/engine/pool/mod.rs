@@ -351,8 +351,8 @@ impl Pool {
     /// Whoever has sessions on an engine that is being drained is told so, once.
     fn vacate(&mut self) {
         for (id, engine) in &mut self.engines {
-            let is_draining = engine.is_draining();
-            let was = std::mem::replace(&mut engine.is_vacated, is_draining);
+            let is_to_be_left = engine.is_to_be_left();
+            let was = std::mem::replace(&mut engine.is_vacated, is_to_be_left);
             if was || !engine.is_vacated {
                 continue;
             }
