@@ -264,6 +264,10 @@ impl Session {
         if attempt.opened.as_ref().is_some_and(|opened| !opened.stat_path.is_empty()) {
             attempt.stat.start(now);
         }
+        if matches!(attempt.phase, Phase::Opening { .. }) {
+            // It is what is waited for now: whether its engine lives is asked.
+            attempt.status.start(self.settings.stall_timeout, now);
+        }
         if let Some(play) = attempt.play() {
             attempt.phase = Phase::Body(play);
             self.emit(Output::Promote { generation: play });

@@ -138,6 +138,15 @@ fn when_the_first_dies_the_second_takes_its_place() {
     let second = script.play();
     assert!(script.has(&Output::Splice { generation: second }));
 
+    // Its engine hangs: it is left, as it would have been without a first session.
+    let (mut script, _, play) = moving();
+    script.grant(B);
+    script.feed(Input::BodyEnded { generation: play, failure: Failure::Cut });
+    script.says_it_lives = false;
+    script.pass_ms(15_000);
+    assert_eq!(script.count(|o| matches!(o, Output::AskStatus { .. })), 1);
+    assert!(script.has(&Output::Release { reservation: 2 }));
+
     // The pool has not answered yet.
     let (mut script, _, play) = moving();
     let (asked, ..) = script.select();
