@@ -136,7 +136,8 @@ impl Session {
     /// The pool has granted it.
     pub(super) fn rival_granted(&mut self, why: Why, attempt: Attempt, now: Instant) {
         let is_same = self.engine() == Some(attempt.engine);
-        if self.attempt.is_none() || self.ending.is_some() || is_same {
+        let is_late = why == Why::Hedge && self.flow.access_point;
+        if self.attempt.is_none() || self.ending.is_some() || is_same || is_late {
             self.rival_failed(why, now);
             let reservation = attempt.reservation;
             return self.emit(Output::Release { reservation });

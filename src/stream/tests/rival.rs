@@ -210,6 +210,19 @@ fn a_slow_start_is_hedged_and_the_first_picture_wins() {
 }
 
 #[test]
+fn a_hedge_that_is_granted_after_the_picture_is_not_opened() {
+    let (mut script, _, play) = hedging();
+    let (asked, ..) = script.select();
+    script.feed(Input::PlayHead { generation: play });
+    script.feed(Input::Bytes { generation: play, n: 188 });
+    script.feed(Input::AccessPoint { generation: play });
+    let (reservation, name) = (9, "engine-2".to_owned());
+    script.feed(Input::Granted { generation: asked, engine: B, reservation, name });
+    assert!(script.has(&Output::Release { reservation: 9 }));
+    assert_eq!(script.count(|o| matches!(o, Output::Open { .. })), 0);
+}
+
+#[test]
 fn what_grows_is_not_hedged_and_nothing_is_hedged_twice() {
     let settings = Settings { hedge_after: Some(Duration::from_secs(3)), ..Settings::default() };
     let mut script = Script::with(settings, Target::Infohash(infohash(1)));
