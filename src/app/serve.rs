@@ -1,5 +1,5 @@
-//! `ringcast serve`: boots the shards, then stays the thread that may block (names, files,
-//! signals) until they have ended.
+//! `ringcast serve`: boots the shards, then stays the thread that may block on files, handles
+//! signals and feeds the watchdog, until they have ended.
 //!
 //! Order of a boot: everything that can fail comes before the first listener accepts, and the
 //! sockets are bound before memory is reserved, so that a port in use costs nothing.
@@ -113,7 +113,7 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     }
     let _ = sd_notify::notify(false, &[NotifyState::Ready]);
     let reload = Reload::new(boot);
-    let errands = Errands::default();
+    let errands = Errands::start(&fleet).map_err(|error| format!("the names thread: {error}"))?;
     Ok(Running { fleet, journaling, errands, mirror, reload, listening })
 }
 
