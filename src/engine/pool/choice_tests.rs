@@ -26,7 +26,7 @@ fn an_engine_that_fails_whatever_is_asked_of_it_rests() {
     bench.advance(seconds(11));
     assert_eq!((bench.chosen(), bench.chosen()), ("a".to_owned(), "b".to_owned()));
     let engine = bench.pool.find("a").unwrap();
-    bench.handle(Input::Outcome { engine, result: Ok(()) });
+    bench.handle(Input::Media { engine });
     assert_eq!(bench.row("a").rests_until, None);
     assert_eq!(bench.chosen(), "a");
     // An operator ends a rest by taking it back in.
@@ -34,6 +34,24 @@ fn an_engine_that_fails_whatever_is_asked_of_it_rests() {
     assert!(bench.row("a").rests_until.is_some());
     bench.handle(Input::Drain { engine, draining: false });
     assert_eq!(bench.row("a").rests_until, None);
+}
+
+#[test]
+fn an_engine_that_answers_and_gives_no_bytes_rests_all_the_same() {
+    let mut bench = Bench::new("10.0.0.1,name=a,forwarded 10.0.0.2,name=b");
+    let engine = bench.pool.find("a").unwrap();
+    for _ in 0..3 {
+        // Its status, the open and the head of the body are fine; then that is cut.
+        bench.handle(Input::Outcome { engine, result: Ok(()) });
+        bench.handle(Input::Outcome { engine, result: Err(Failure::Cut) });
+    }
+    assert!(bench.row("a").rests_until.is_some());
+    assert_eq!((bench.chosen(), bench.chosen()), ("b".to_owned(), "b".to_owned()));
+    bench.handle(Input::Outcome { engine, result: Ok(()) });
+    assert!(bench.row("a").rests_until.is_some(), "an answer proves nothing");
+    bench.handle(Input::Media { engine });
+    (0..2).for_each(|_| fails(&mut bench, "a"));
+    assert_eq!(bench.row("a").rests_until, None, "bytes do: it counts anew");
 }
 
 #[test]

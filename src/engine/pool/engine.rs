@@ -188,7 +188,7 @@ impl Engine {
         self.health.refused("no connection", now).into()
     }
 
-    /// What a session saw, and a warning when the operator should know.
+    /// What was seen of it, and a warning when the operator should know.
     pub(super) fn outcome(
         &mut self,
         result: Result<(), Failure>,
@@ -196,7 +196,6 @@ impl Engine {
     ) -> (Transition, Option<String>) {
         let Err(failure) = result else {
             self.addresses_refused = 0;
-            self.breaker.succeeded();
             return (self.health.answered(now).into(), None);
         };
         if failure.blames_engine() {

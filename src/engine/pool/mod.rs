@@ -135,6 +135,12 @@ impl Pool {
             }
             Input::ConnectFailed { engine, address } => self.connect_failed(engine, address, now),
             Input::Outcome { engine, result } => self.outcome(engine, result, now),
+            Input::Media { engine } => {
+                if let Some(engine) = self.engines.get_mut(&engine) {
+                    engine.breaker.succeeded();
+                    self.has_changed = true;
+                }
+            }
             Input::Drain { engine, draining } => {
                 if let Some(engine) = self.engines.get_mut(&engine) {
                     engine.drain_asked = draining;
