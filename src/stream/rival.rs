@@ -221,13 +221,14 @@ impl Session {
         }) else {
             return false;
         };
-        let is_play = rival.attempt.play().is_some();
-        if is_play {
-            // Nothing of it is left that could be closed.
+        let play = rival.attempt.play();
+        if let Some(generation) = play {
             rival.attempt.phase = Phase::PlayDue(now + PLAY_AGAIN);
+            // Its connection is gone, what waited of it is not.
+            self.emit(Output::CloseBody { generation });
         }
         let is_prebuffering = matches!(failure, Failure::Prebuffering(_) | Failure::Silent);
-        if !is_play || !is_prebuffering {
+        if play.is_none() || !is_prebuffering {
             self.drop_rival(failure.parting(), now);
         }
         true

@@ -88,6 +88,17 @@ fn a_move_that_fails_changes_nothing() {
 }
 
 #[test]
+fn what_waited_of_a_second_body_that_is_over_is_let_go() {
+    let (mut script, attempt, play) = moving();
+    let (_, second) = rival(&mut script);
+    script.feed(Input::BodyEnded { generation: second, failure: Failure::Cut });
+    assert!(script.has(&Output::CloseBody { generation: second }));
+    assert_ne!(script.stop(), attempt);
+    script.feed(Input::Bytes { generation: play, n: 188 });
+    assert_eq!(script.session.engine(), Some(A));
+}
+
+#[test]
 fn a_drained_engine_is_left_as_soon_as_there_is_another() {
     let mut script = Script::new();
     let (_, play) = script.reach_active(A);
