@@ -1,5 +1,6 @@
-//! What the main thread does for the shards because it may block: names and files.
+//! What the main thread does for the shards because it may block: files. Names it passes on.
 
+use crate::app::names::Names;
 use crate::engine::pool;
 use crate::engine::spec;
 use crate::net::dns;
@@ -14,19 +15,20 @@ use std::time::SystemTime;
 /// An engine list; a line is 300 bytes at most.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
-/// Watched files with what they looked like: time of change and length.
-#[derive(Default)]
 pub(super) struct Errands {
+    /// Watched, with what they looked like: time of change and length.
     files: BTreeMap<String, Option<(SystemTime, u64)>>,
+    names: Names,
 }
 
 impl Errands {
+    pub(super) fn start(fleet: &Fleet) -> std::io::Result<Self> {
+        Ok(Self { files: BTreeMap::new(), names: Names::start(fleet.pool_teller(), resolve)? })
+    }
+
     pub(super) fn run(&mut self, chore: Chore, fleet: &Fleet) {
         match chore {
-            Chore::Resolve { name } => {
-                let result = resolve(&name);
-                fleet.tell_pool(pool::Input::Resolved { name, result });
-            }
+            Chore::Resolve { name } => self.names.ask(name),
             Chore::Watch { path } => {
                 let seen = look(&path);
                 read(&path, fleet);

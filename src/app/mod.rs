@@ -13,6 +13,7 @@ pub mod host;
 mod journaling;
 pub mod log;
 mod mirror;
+mod names;
 pub mod output;
 pub mod probe;
 mod reload;

@@ -1,5 +1,5 @@
-//! `ringcast serve`: boots the shards, then stays the thread that may block (names, files,
-//! signals) until they have ended.
+//! `ringcast serve`: boots the shards, then stays the thread that may block on files, handles
+//! signals and feeds the watchdog, until they have ended.
 //!
 //! Order of a boot: everything that can fail comes before the first listener accepts, and the
 //! sockets are bound before memory is reserved, so that a port in use costs nothing.
@@ -35,8 +35,11 @@ use std::process::ExitCode;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-/// A container is killed 10 s after SIGTERM.
-const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// A container is killed 10 s after SIGTERM; we are gone after this.
+const END_MAX: Duration = Duration::from_secs(8);
+
+/// The shards' part of it. What they leave is the journal's and the mirror's.
+const DRAIN_MAX: Duration = Duration::from_millis(6_500);
 
 /// Watched files and the watchdog are looked at this often.
 const ROUND: Duration = Duration::from_secs(1);
@@ -46,6 +49,35 @@ const TICK_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// What the mirror still has to say: leases that go back, records that end.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// Until when what.
+#[derive(Clone, Copy)]
+struct Ending {
+    drained_by: Instant,
+    ended_by: Instant,
+}
+
+impl Ending {
+    /// Nobody wants us to end.
+    const NONE: Self = Self { drained_by: Instant::NEVER, ended_by: Instant::NEVER };
+
+    fn begins(now: Instant) -> Self {
+        Self { drained_by: now + DRAIN_MAX, ended_by: now + END_MAX }
+    }
+
+    fn has_begun(self) -> bool {
+        self.ended_by != Instant::NEVER
+    }
+
+    /// How long the next chore is waited for.
+    fn round(self, now: Instant) -> Duration {
+        self.drained_by.since(now).min(ROUND)
+    }
+
+    fn last_words(self, now: Instant) -> Duration {
+        self.ended_by.since(now).min(LAST_WORDS_MAX)
+    }
+}
 
 pub fn run(boot: Boot) -> ExitCode {
     let _log = log::init(boot.settings.log, boot.settings.log_level);
@@ -113,7 +145,7 @@ pub fn start(boot: &Boot) -> Result<Running, String> {
     }
     let _ = sd_notify::notify(false, &[NotifyState::Ready]);
     let reload = Reload::new(boot);
-    let errands = Errands::default();
+    let errands = Errands::start(&fleet).map_err(|error| format!("the names thread: {error}"))?;
     Ok(Running { fleet, journaling, errands, mirror, reload, listening })
 }
 
@@ -214,15 +246,17 @@ impl Running {
         let shards = self.fleet.shards();
         let mut ended = 0;
         let mut clean = true;
-        let mut drain_until = Instant::NEVER;
+        let mut ending = Ending::NONE;
         while ended < shards {
-            match self.fleet.chores.recv_timeout(ROUND) {
+            match self.fleet.chores.recv_timeout(ending.round(time::now())) {
                 Ok(Chore::Ended { shard, clean: in_order }) => {
                     ended += 1;
-                    if !in_order || drain_until == Instant::NEVER {
+                    if !in_order || !ending.has_begun() {
                         clean = false;
                         tracing::error!("shard {} ended; stopping", shard.0);
-                        drain_until = drain_until.min(time::now() + DRAIN_MAX);
+                        if !ending.has_begun() {
+                            ending = Ending::begins(time::now());
+                        }
                         self.fleet.drain();
                     }
                 }
@@ -230,22 +264,23 @@ impl Running {
                     self.reload.run(&self.fleet);
                 }
                 Ok(Chore::Signal(signal)) => {
-                    if drain_until != Instant::NEVER {
+                    if ending.has_begun() {
                         tracing::warn!("signal {signal} again: ending at once");
                         return ExitCode::FAILURE;
                     }
                     tracing::info!("signal {signal}: draining");
                     let _ = sd_notify::notify(false, &[NotifyState::Stopping]);
-                    drain_until = time::now() + DRAIN_MAX;
+                    ending = Ending::begins(time::now());
                     self.fleet.drain();
                 }
                 Ok(chore) => self.errands.run(chore, &self.fleet),
                 Err(RecvTimeoutError::Timeout) => self.errands.look(&self.fleet),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if time::now() >= drain_until {
-                tracing::warn!("not drained in {} s: ending", DRAIN_MAX.as_secs());
-                // Its leases end by themselves.
+            if time::now() >= ending.drained_by {
+                tracing::warn!("not drained in {} s: ending", DRAIN_MAX.as_secs_f32());
+                // The journal stays as it is, for the next start to stop what is left.
+                end_mirror(self.mirror.take(), ending);
                 return ExitCode::from(u8::from(!clean));
             }
             if self.fleet.oldest_tick_age(time::now()) < TICK_AGE_MAX {
@@ -254,11 +289,36 @@ impl Running {
         }
         self.fleet.join();
         self.journaling.close();
-        let told = self.mirror.take().is_none_or(|mirror| mirror.stop(LAST_WORDS_MAX));
-        if !told {
-            tracing::warn!("Redis was not told the end: its records of this node expire");
-        }
+        end_mirror(self.mirror.take(), ending);
         tracing::info!("ended");
         if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+fn end_mirror(mirror: Option<Mirror>, ending: Ending) {
+    let wait_max = ending.last_words(time::now());
+    if !mirror.is_none_or(|mirror| mirror.stop(wait_max)) {
+        tracing::warn!("Redis was not told the end: its records of this node expire");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SIGTERM to the end: the last round, the journal's second and the mirror's words.
+    #[test]
+    fn nothing_waits_beyond_the_eight_seconds() {
+        let begun = Instant::from_micros(1);
+        assert_eq!(Ending::NONE.round(begun), ROUND);
+        let ending = Ending::begins(begun);
+        assert_eq!(ending.round(begun), ROUND);
+        assert_eq!(ending.last_words(begun), LAST_WORDS_MAX);
+        let late = begun + DRAIN_MAX.saturating_sub(Duration::from_millis(10));
+        assert_eq!(ending.round(late), Duration::from_millis(10));
+        let journal_max = Duration::from_secs(1);
+        let drained = late + ending.round(late) + journal_max;
+        let ended = drained + ending.last_words(drained);
+        assert_eq!(ended.since(begun), END_MAX);
     }
 }

@@ -21,8 +21,8 @@ Times are `90`, `1.5s`, `500ms` or `2m`. Sizes are `1048576`, `64MiB` or `2G` (K
 count in 1 024, KB in 1 000). Lists in a variable or a flag are separated by blanks or commas
 (engines by blanks only, tokens by commas only); a flag of a list may also be repeated.
 
-All settings are read at the start. Those marked \"reload\" are the ones that SIGHUP will apply; that is
-not built yet. `ringcast config` prints what is in effect and where it comes from.
+All settings are read at the start. Those marked \"reload\" are read again on SIGHUP and apply from then
+on. `ringcast config` prints what is in effect and where it comes from.
 ";
 
 const TAIL: &str = "\

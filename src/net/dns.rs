@@ -1,4 +1,5 @@
-//! Names to addresses, with the system's resolver. It blocks for seconds: the main thread's only.
+//! Names to addresses, with the system's resolver. It blocks for seconds: never on the main
+//! thread or a shard's.
 
 use std::io;
 use std::net::IpAddr;

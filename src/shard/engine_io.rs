@@ -8,6 +8,7 @@ use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
 use crate::base::ids::Infohash;
 use crate::base::ids::Target;
+use crate::base::sizes::PACKET_BYTES;
 use crate::base::time;
 use crate::base::time::Instant;
 use crate::engine::pool;
@@ -334,10 +335,7 @@ pub(crate) async fn play(
     let headed = match result {
         Ok(headed) => headed,
         Err(trouble) => {
-            let wanted = shard.quietly(|core| {
-                core.sources.get(&serial).is_some_and(|source| source.wants(generation))
-            });
-            if wanted {
+            if wants(&shard, serial, generation) {
                 report(&shard, &address, Some(&trouble));
             }
             let failure = translate::failure(trouble.failure, translate::During::Play);
@@ -353,7 +351,11 @@ pub(crate) async fn play(
         core.feed(serial, Input::PlayHead { generation });
     });
     report(&shard, &address, None);
-    read_media(shard, serial, generation, headed).await;
+    read_media(shard, serial, generation, address, headed).await;
+}
+
+fn wants(shard: &Shard, serial: u64, generation: Generation) -> bool {
+    shard.quietly(|core| core.sources.get(&serial).is_some_and(|s| s.wants(generation)))
 }
 
 async fn follow(
@@ -385,10 +387,17 @@ async fn follow(
     Err(Failure::Other("too many redirects".to_owned()).into())
 }
 
-async fn read_media(shard: Shard, serial: u64, generation: Generation, headed: Headed) {
+async fn read_media(
+    shard: Shard,
+    serial: u64,
+    generation: Generation,
+    address: Address,
+    headed: Headed,
+) {
     let Headed { mut conn, framing, rest, .. } = headed;
     let mut decoder = BodyDecoder::new(framing);
     let mut first = Some(rest);
+    let mut has_given = false;
     loop {
         let flow = shard.quietly(|core| core.flow(serial, generation));
         match flow {
@@ -410,7 +419,15 @@ async fn read_media(shard: Shard, serial: u64, generation: Generation, headed: H
                 })
             }
         };
+        if !has_given && decoder.body_bytes() >= PACKET_BYTES as u64 {
+            has_given = true;
+            let engine = address.engine;
+            shard.with(|core| core.ask_pool(pool::Input::Media { engine }));
+        }
         if let Some(failure) = ended {
+            if !has_given && wants(&shard, serial, generation) {
+                report(&shard, &address, Some(&Failure::Cut.into()));
+            }
             shard.with(|core| core.feed(serial, Input::BodyEnded { generation, failure }));
             return;
         }

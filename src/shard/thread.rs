@@ -79,7 +79,7 @@ pub struct Config {
     pub heartbeat: Duration,
 }
 
-/// Work that may block, for the main thread: names and files.
+/// Work that may block, for the main thread: names, which it passes on, and files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Chore {
     Resolve {
@@ -309,6 +309,12 @@ impl Fleet {
     /// To the pool, on shard 0.
     pub fn tell_pool(&self, input: pool::Input) {
         self.shared.inboxes[0].put(Message::Pool(input));
+    }
+
+    /// The same, for another thread.
+    pub fn pool_teller(&self) -> impl Fn(pool::Input) + Send + Sync + use<> {
+        let inbox = self.shared.inboxes[0].clone();
+        move |input| inbox.put(Message::Pool(input))
     }
 
     /// For tests of what comes then.

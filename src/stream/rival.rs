@@ -136,7 +136,8 @@ impl Session {
     /// The pool has granted it.
     pub(super) fn rival_granted(&mut self, why: Why, attempt: Attempt, now: Instant) {
         let is_same = self.engine() == Some(attempt.engine);
-        if self.attempt.is_none() || self.ending.is_some() || is_same {
+        let is_late = why == Why::Hedge && self.flow.access_point;
+        if self.attempt.is_none() || self.ending.is_some() || is_same || is_late {
             self.rival_failed(why, now);
             let reservation = attempt.reservation;
             return self.emit(Output::Release { reservation });
@@ -220,13 +221,14 @@ impl Session {
         }) else {
             return false;
         };
-        let is_play = rival.attempt.play().is_some();
-        if is_play {
-            // Nothing of it is left that could be closed.
+        let play = rival.attempt.play();
+        if let Some(generation) = play {
             rival.attempt.phase = Phase::PlayDue(now + PLAY_AGAIN);
+            // Its connection is gone, what waited of it is not.
+            self.emit(Output::CloseBody { generation });
         }
         let is_prebuffering = matches!(failure, Failure::Prebuffering(_) | Failure::Silent);
-        if !is_play || !is_prebuffering {
+        if play.is_none() || !is_prebuffering {
             self.drop_rival(failure.parting(), now);
         }
         true
@@ -263,6 +265,10 @@ impl Session {
         self.flow.last_byte_at = now;
         if attempt.opened.as_ref().is_some_and(|opened| !opened.stat_path.is_empty()) {
             attempt.stat.start(now);
+        }
+        if matches!(attempt.phase, Phase::Opening { .. }) {
+            // It is what is waited for now: whether its engine lives is asked.
+            attempt.status.start(self.settings.stall_timeout, now);
         }
         if let Some(play) = attempt.play() {
             attempt.phase = Phase::Body(play);

@@ -121,12 +121,16 @@ impl Health {
         self.live_last = None;
     }
 
-    /// Bytes flow, and the broadcast has stood still. `Some` when that has changed.
+    /// Bytes flow, and the broadcast has stood still. `Some` when that has changed: while none flow
+    /// nothing is known of it, and what was known stays.
     pub(super) fn frozen_changed(&mut self, flowing: bool, now: Instant) -> Option<bool> {
+        if !flowing {
+            return None;
+        }
         let stands = self.live_last.is_some_and(|(_, since)| now.since(since) >= FROZEN_AFTER);
         let age = self.facts.as_ref().and_then(|facts| facts.live_age);
         let is_old = age.is_some_and(|age| age >= LIVE_AGE_MAX);
-        let frozen = (stands || is_old) && flowing;
+        let frozen = stands || is_old;
         let changed = frozen != self.frozen;
         self.frozen = frozen;
         changed.then_some(frozen)

@@ -240,10 +240,8 @@ impl World {
             Input::OpenFailed { generation, .. } => self.ledger.open_failed(id, *generation),
             Input::PlayFailed { generation, .. } | Input::BodyEnded { generation, .. } => {
                 let stream = self.streams.get_mut(&id).expect("checked above");
+                // What waits of a second body goes when the session says so.
                 stream.plays.remove(generation);
-                if stream.aside.take_if(|aside| aside == generation).is_some() {
-                    stream.ingest.drop_aside();
-                }
             }
             _ => {}
         }

@@ -115,7 +115,7 @@ impl World {
             Output::PlayAside { generation, engine, path } => {
                 self.check_single_player(id, engine, Sid::of(&path));
                 let stream = self.streams.get_mut(&id).expect("it is carrying out");
-                stream.aside = Some(generation);
+                assert_eq!(stream.aside.replace(generation), None, "one second body at a time");
                 stream.ingest.begin_aside();
                 self.counts.rivals += 1;
                 self.play(id, generation, engine, &path);
@@ -129,10 +129,12 @@ impl World {
             }
             Output::CloseBody { generation } => {
                 let stream = self.streams.get_mut(&id).expect("it is carrying out");
-                assert!(stream.plays.remove(&generation).is_some(), "closed twice");
-                if stream.aside.take_if(|aside| *aside == generation).is_some() {
+                let was_beside = stream.aside.take_if(|aside| *aside == generation).is_some();
+                if was_beside {
                     stream.ingest.drop_aside();
                 }
+                let was_read = stream.plays.remove(&generation).is_some();
+                assert!(was_read || was_beside, "closed twice");
             }
             other => unreachable!("not about a body: {other:?}"),
         }
@@ -279,6 +281,7 @@ impl World {
     fn let_go(&mut self, id: StreamId) {
         let stream = self.streams.get_mut(&id).expect("it is carrying out");
         assert!(stream.plays.is_empty(), "{id:?} lets go with a body open");
+        assert_eq!(stream.aside, None, "{id:?} lets go with bytes that wait");
         let host = stream.host;
         let keys = std::mem::take(&mut stream.keys);
         let held = std::mem::take(&mut stream.held);

@@ -54,7 +54,8 @@ pub(super) const ROWS: &[Row] = &[
         ("RINGCAST_API_TOKEN", "api-token"),
         Kind::Tokens,
         "",
-        "Tokens for the API. Without one, writes are taken from loopback only and reads are open",
+        "Tokens for the API. Without one, writes are taken from loopback only, reads from private \
+         addresses",
     )
     .secret("api-token-file")
     .reload(),

@@ -31,6 +31,7 @@ pub(super) const ROWS: &[Row] = &[
         ("RINGCAST_HEDGE_AFTER", "hedge-after"),
         Kind::Duration { min_ms: 1_000, max_ms: 60_000, word: Some("off") },
         "off",
-        "Start a second engine for a stream whose first one has not answered by then",
+        "Start a second engine for a stream that its first one has opened, and shows no picture of \
+         by then",
     ),
 ];

@@ -105,9 +105,9 @@ pub(super) const ROWS: &[Row] = &[
         ("RINGCAST_NODE_URL", "node-url"),
         Kind::Url(&["http://", "https://"]),
         "",
-        "How other nodes reach this one; nodes on one Redis share their channels",
+        "How other nodes reach this one. With it, a cold start first asks Redis whose the stream is",
     )
-    .part("nodes do not relay each other's streams"),
+    .part("sharing of streams between nodes"),
     Row::new(
         Key::NodeToken,
         Nodes,

@@ -46,7 +46,7 @@ pub(super) const ROWS: &[Row] = &[
         ("PROXY_CLEANUP_INTERVAL", "proxy-cleanup-interval"),
         time(1_000, 24 * HOUR_MS),
         "60",
-        "How often idle sessions and orphaned Redis keys are swept",
+        "How often orphaned Redis keys are swept",
     ),
     Row::new(
         Key::StartTimeout,

@@ -23,6 +23,7 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
+    /// A session has given bytes: answers alone prove nothing.
     pub(super) fn succeeded(&mut self) {
         *self = Self::default();
     }

@@ -26,7 +26,7 @@ fn an_engine_that_fails_whatever_is_asked_of_it_rests() {
     bench.advance(seconds(11));
     assert_eq!((bench.chosen(), bench.chosen()), ("a".to_owned(), "b".to_owned()));
     let engine = bench.pool.find("a").unwrap();
-    bench.handle(Input::Outcome { engine, result: Ok(()) });
+    bench.handle(Input::Media { engine });
     assert_eq!(bench.row("a").rests_until, None);
     assert_eq!(bench.chosen(), "a");
     // An operator ends a rest by taking it back in.
@@ -34,6 +34,24 @@ fn an_engine_that_fails_whatever_is_asked_of_it_rests() {
     assert!(bench.row("a").rests_until.is_some());
     bench.handle(Input::Drain { engine, draining: false });
     assert_eq!(bench.row("a").rests_until, None);
+}
+
+#[test]
+fn an_engine_that_answers_and_gives_no_bytes_rests_all_the_same() {
+    let mut bench = Bench::new("10.0.0.1,name=a,forwarded 10.0.0.2,name=b");
+    let engine = bench.pool.find("a").unwrap();
+    for _ in 0..3 {
+        // Its status, the open and the head of the body are fine; then that is cut.
+        bench.handle(Input::Outcome { engine, result: Ok(()) });
+        bench.handle(Input::Outcome { engine, result: Err(Failure::Cut) });
+    }
+    assert!(bench.row("a").rests_until.is_some());
+    assert_eq!((bench.chosen(), bench.chosen()), ("b".to_owned(), "b".to_owned()));
+    bench.handle(Input::Outcome { engine, result: Ok(()) });
+    assert!(bench.row("a").rests_until.is_some(), "an answer proves nothing");
+    bench.handle(Input::Media { engine });
+    (0..2).for_each(|_| fails(&mut bench, "a"));
+    assert_eq!(bench.row("a").rests_until, None, "bytes do: it counts anew");
 }
 
 #[test]
@@ -48,6 +66,31 @@ fn a_second_start_takes_from_those_who_have_nothing_to_do() {
     assert_eq!(spare(&mut bench), Err(Denied::NoneToSpare), "one of three is");
 }
 
+/// The shards that were told to leave an engine.
+fn told(bench: &Bench) -> Vec<ShardId> {
+    let mut owners = Vec::new();
+    for output in &bench.outputs {
+        if let Output::Vacate { owner, .. } = output {
+            owners.push(*owner);
+        }
+    }
+    owners
+}
+
+#[test]
+fn on_an_engine_that_is_removed_sessions_play_on() {
+    let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b");
+    bench.select_with(|select| select.owner = ShardId(3)).unwrap();
+    let engine = bench.pool.find("a").unwrap();
+    bench.handle(Input::Remove { engine });
+    assert_eq!((bench.row("a").sessions, bench.row("a").draining), (1, true));
+    assert!(told(&bench).is_empty(), "they play on");
+    assert_eq!(bench.chosen(), "b");
+    // Drained on top of it, it is to be left.
+    bench.handle(Input::Drain { engine, draining: true });
+    assert_eq!(told(&bench), [ShardId(3)]);
+}
+
 #[test]
 fn a_drained_engine_tells_those_who_are_on_it_once() {
     let mut bench = Bench::new("10.0.0.1,name=a");
@@ -55,15 +98,6 @@ fn a_drained_engine_tells_those_who_are_on_it_once() {
         bench.select_with(|select| select.owner = ShardId(owner)).unwrap();
     }
     let engine = bench.pool.find("a").unwrap();
-    let told = |bench: &Bench| {
-        let mut owners = Vec::new();
-        for output in &bench.outputs {
-            if let Output::Vacate { owner, .. } = output {
-                owners.push(*owner);
-            }
-        }
-        owners
-    };
     for draining in [true, true, false, true] {
         bench.outputs.clear();
         let was = bench.pool.rows()[0].draining;

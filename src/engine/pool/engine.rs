@@ -112,7 +112,12 @@ impl Engine {
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.drain_listed || self.drain_asked || self.is_gone
+        self.is_to_be_left() || self.is_gone
+    }
+
+    /// Those who play on it are to move. On one that was removed they play on.
+    pub(super) fn is_to_be_left(&self) -> bool {
+        self.drain_listed || self.drain_asked
     }
 
     pub(super) fn address(&self) -> Option<SocketAddr> {
@@ -183,7 +188,7 @@ impl Engine {
         self.health.refused("no connection", now).into()
     }
 
-    /// What a session saw, and a warning when the operator should know.
+    /// What was seen of it, and a warning when the operator should know.
     pub(super) fn outcome(
         &mut self,
         result: Result<(), Failure>,
@@ -191,7 +196,6 @@ impl Engine {
     ) -> (Transition, Option<String>) {
         let Err(failure) = result else {
             self.addresses_refused = 0;
-            self.breaker.succeeded();
             return (self.health.answered(now).into(), None);
         };
         if failure.blames_engine() {

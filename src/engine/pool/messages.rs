@@ -103,10 +103,14 @@ pub enum Input {
         engine: EngineId,
         address: SocketAddr,
     },
-    /// What a session saw: `Ok` when it gave bytes.
+    /// What was seen of it: `Ok` when it answered, which proves that it lives and no more.
     Outcome {
         engine: EngineId,
         result: Result<(), Failure>,
+    },
+    /// A session on it has given its first bytes of a stream.
+    Media {
+        engine: EngineId,
     },
     Drain {
         engine: EngineId,

@@ -135,6 +135,12 @@ impl Pool {
             }
             Input::ConnectFailed { engine, address } => self.connect_failed(engine, address, now),
             Input::Outcome { engine, result } => self.outcome(engine, result, now),
+            Input::Media { engine } => {
+                if let Some(engine) = self.engines.get_mut(&engine) {
+                    engine.breaker.succeeded();
+                    self.has_changed = true;
+                }
+            }
             Input::Drain { engine, draining } => {
                 if let Some(engine) = self.engines.get_mut(&engine) {
                     engine.drain_asked = draining;
@@ -351,8 +357,8 @@ impl Pool {
     /// Whoever has sessions on an engine that is being drained is told so, once.
     fn vacate(&mut self) {
         for (id, engine) in &mut self.engines {
-            let is_draining = engine.is_draining();
-            let was = std::mem::replace(&mut engine.is_vacated, is_draining);
+            let is_to_be_left = engine.is_to_be_left();
+            let was = std::mem::replace(&mut engine.is_vacated, is_to_be_left);
             if was || !engine.is_vacated {
                 continue;
             }

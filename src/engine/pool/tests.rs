@@ -308,7 +308,7 @@ fn an_engine_that_hangs_is_down_after_three_unanswered_probes() {
     bench.advance(seconds(10 + 5 + 1 + 5 + 1 + 5));
     assert_eq!(bench.row("a").state, EngineState::Down);
     assert!(bench.row("a").reason.unwrap().contains("get_status"));
-    // A session that gets bytes proves it alive.
+    // Any other answer proves it alive.
     let engine = bench.pool.find("a").unwrap();
     bench.handle(Input::Outcome { engine, result: Ok(()) });
     assert_eq!(bench.row("a").state, EngineState::Up);

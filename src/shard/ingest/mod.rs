@@ -177,7 +177,9 @@ impl Ingest {
         if !self.is_wanted(generation) {
             return;
         }
-        if self.is_primed {
+        // Whatever the ring has is another body's, also when its session was never told of it: a body
+        // may end in the very turn of its first bytes. And what waits of another one goes.
+        if self.is_primed || written > 0 {
             self.splice();
         }
         self.sync.reset();

@@ -10,6 +10,8 @@ use crate::ring::ArenaConfig;
 use crate::ring::SlabCache;
 use crate::ring::Writer;
 use crate::ts::packet::NULL_PACKET;
+use crate::ts::splice::Join;
+use crate::ts::splice::Staging;
 use ace_emulator::signed::Signed;
 use ace_emulator::signed::SignedConfig;
 use std::time::Duration;
@@ -88,4 +90,31 @@ fn an_order_that_is_not_wanted_any_more_stops() {
     assert_eq!(f.flow(Instant::ZERO), Flow::Read, "somebody else's");
     f.ingest.close(ORDER);
     assert_eq!(f.flow(Instant::ZERO), Flow::Stop);
+}
+
+/// A body that ended in the turn of its first bytes: nobody has said that there was one.
+#[test]
+fn what_follows_a_body_that_nobody_was_told_of_is_declared() {
+    let mut f = fixture();
+    let now = Instant::ZERO;
+    let body = |tag| {
+        let config = SignedConfig { tag, bitrate_bps: 1_000_000, ..SignedConfig::default() };
+        let source = Signed::new(config).unwrap();
+        (0..6_000).flat_map(|n| source.packet(n)).collect::<Vec<u8>>()
+    };
+    f.take(&body(1)[..50 * 188], now);
+    let begins = |f: &mut Fixture, order| {
+        f.ingest.begin(order);
+        f.ingest.body_begins(order, f.writer.written(), now);
+    };
+    begins(&mut f, Generation(2));
+    // From the middle of a group of pictures: it waits, and goes with its body.
+    f.take(&body(2)[2_000 * 188..2_050 * 188], now);
+    let waiting = |f: &Fixture| f.ingest.staging.as_ref().unwrap().placed_bytes_max();
+    let of_none = Staging::new().placed_bytes_max();
+    assert_eq!((f.writer.written(), waiting(&f)), (50 * 188, of_none + 50 * 188));
+    begins(&mut f, Generation(3));
+    assert_eq!(waiting(&f), of_none);
+    f.take(&body(3), now);
+    assert_eq!((f.ingest.jumps, f.ingest.joined), (1, Some(Join::Jump)));
 }

@@ -88,6 +88,17 @@ fn a_move_that_fails_changes_nothing() {
 }
 
 #[test]
+fn what_waited_of_a_second_body_that_is_over_is_let_go() {
+    let (mut script, attempt, play) = moving();
+    let (_, second) = rival(&mut script);
+    script.feed(Input::BodyEnded { generation: second, failure: Failure::Cut });
+    assert!(script.has(&Output::CloseBody { generation: second }));
+    assert_ne!(script.stop(), attempt);
+    script.feed(Input::Bytes { generation: play, n: 188 });
+    assert_eq!(script.session.engine(), Some(A));
+}
+
+#[test]
 fn a_drained_engine_is_left_as_soon_as_there_is_another() {
     let mut script = Script::new();
     let (_, play) = script.reach_active(A);
@@ -137,6 +148,15 @@ fn when_the_first_dies_the_second_takes_its_place() {
     script.feed(Input::Opened { generation, opened: opened(B) });
     let second = script.play();
     assert!(script.has(&Output::Splice { generation: second }));
+
+    // Its engine hangs: it is left, as it would have been without a first session.
+    let (mut script, _, play) = moving();
+    script.grant(B);
+    script.feed(Input::BodyEnded { generation: play, failure: Failure::Cut });
+    script.says_it_lives = false;
+    script.pass_ms(15_000);
+    assert_eq!(script.count(|o| matches!(o, Output::AskStatus { .. })), 1);
+    assert!(script.has(&Output::Release { reservation: 2 }));
 
     // The pool has not answered yet.
     let (mut script, _, play) = moving();
@@ -198,6 +218,19 @@ fn a_slow_start_is_hedged_and_the_first_picture_wins() {
     assert_eq!(script.stop(), second);
     assert!(script.has(&Output::CloseBody { generation: aside }));
     assert_eq!(script.session.engine(), Some(A));
+}
+
+#[test]
+fn a_hedge_that_is_granted_after_the_picture_is_not_opened() {
+    let (mut script, _, play) = hedging();
+    let (asked, ..) = script.select();
+    script.feed(Input::PlayHead { generation: play });
+    script.feed(Input::Bytes { generation: play, n: 188 });
+    script.feed(Input::AccessPoint { generation: play });
+    let (reservation, name) = (9, "engine-2".to_owned());
+    script.feed(Input::Granted { generation: asked, engine: B, reservation, name });
+    assert!(script.has(&Output::Release { reservation: 9 }));
+    assert_eq!(script.count(|o| matches!(o, Output::Open { .. })), 0);
 }
 
 #[test]

@@ -9,7 +9,9 @@ use crate::stream::CloseReason;
 use crate::stream::Failure;
 use crate::stream::Input;
 use crate::stream::Output;
+use crate::stream::StatFacts;
 use crate::stream::State;
+use std::time::Duration;
 
 fn bytes(script: &mut Script, play: Generation) {
     script.feed(Input::Bytes { generation: play, n: 188 });
@@ -92,6 +94,24 @@ fn a_standing_broadcast_is_reported_while_bytes_flow() {
     assert_eq!(reports.len(), 2, "{reports:?}");
     assert!(reports[0].1 && (300..310).contains(&reports[0].0), "{reports:?}");
     assert!(!reports[1].1, "{reports:?}");
+}
+
+#[test]
+fn a_silence_says_nothing_about_a_standing_broadcast() {
+    let mut script = Script::new();
+    let (attempt, play) = script.reach_active(A);
+    let mut old = facts(1, 1);
+    old.live_age = Some(Duration::from_secs(700));
+    script.pass_ms(1_000).stat(attempt, old.clone());
+    assert!(script.has(&Output::Frozen(true)));
+    bytes(&mut script, play);
+    script.pass_ms(7_000);
+    assert_eq!(script.session.state(), State::Stalled);
+    script.stat(attempt, old.clone());
+    assert_eq!(script.count(|o| matches!(o, Output::Frozen(_))), 0);
+    bytes(&mut script, play);
+    script.pass_ms(1_000).stat(attempt, StatFacts { live_age: Some(Duration::ZERO), ..old });
+    assert!(script.has(&Output::Frozen(false)));
 }
 
 #[test]

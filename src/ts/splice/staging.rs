@@ -184,6 +184,12 @@ impl Staging {
         self.bytes.len() >= STAGED_BYTES_MAX
     }
 
+    /// What could be found out is found out.
+    fn is_late(&self, now: Instant) -> bool {
+        let waited = self.since.map_or(Duration::ZERO, |since| now.since(since));
+        waited >= STAGED_MAX || self.is_full()
+    }
+
     /// What [`Staging::place`] gives is not longer than this.
     pub fn placed_bytes_max(&self) -> usize {
         self.bytes.len() + JUMP_PACKETS_MAX * PACKET_BYTES
@@ -194,6 +200,8 @@ impl Staging {
     /// written, or never.
     pub fn is_playable(&self, end: u64, now: Instant) -> bool {
         match self.overlap {
+            // A clock on another PID, or none: nothing will ever be compared.
+            Overlap::Sought if self.is_late(now) => self.access.is_some() || self.is_full(),
             Overlap::Sought => self.access.is_some() && (self.compared || end == 0),
             Overlap::Followed(at) => {
                 let since = self.followed_since.unwrap_or(now);
@@ -224,8 +232,7 @@ impl Staging {
             }
             Overlap::Sought => {}
         }
-        let waited = self.since.map_or(Duration::ZERO, |since| now.since(since));
-        let late = waited >= STAGED_MAX || self.is_full();
+        let late = self.is_late(now);
         let is_known = self.access.is_some() && (self.compared || before.pcr_pid().is_none());
         if self.bytes.is_empty() || (!is_known && !late) {
             return None;

@@ -6,6 +6,7 @@ use crate::ts::Event;
 use crate::ts::Packet;
 use crate::ts::Packets;
 use crate::ts::Scanner;
+use crate::ts::packet::NULL_PACKET;
 use crate::ts::splice::Join;
 use crate::ts::splice::Past;
 use crate::ts::splice::Recent;
@@ -189,4 +190,23 @@ fn what_differs_within_the_overlap_is_not_what_follows_it() {
         assert!(report.is_lawful(), "{missing} is missing: {report:?}");
         assert_eq!(report.inserted.marks, marks, "{report:?}");
     }
+}
+
+#[test]
+fn a_second_session_whose_clock_cannot_be_compared_can_follow_when_its_time_is_up() {
+    let written = Written::new(&NULL_PACKET.repeat(100));
+    let mut staging = Staging::new();
+    push(&mut staging, &written, &packets(&source(7), 0..2_000), Instant::ZERO);
+    assert!(!staging.is_playable(written.end(), Instant::ZERO), "a clock may come");
+    let later = Instant::ZERO + STAGED_MAX;
+    assert!(staging.is_playable(written.end(), later));
+    assert!(place(&mut staging, &written, later).is_some());
+
+    // Without a random access point it waits for one as long as there is room.
+    let mut staging = Staging::new();
+    push(&mut staging, &written, &NULL_PACKET.repeat(100), Instant::ZERO);
+    assert!(!staging.is_playable(written.end(), later));
+    push(&mut staging, &written, &NULL_PACKET.repeat(STAGED_BYTES_MAX / 188), later);
+    assert!(staging.is_playable(written.end(), later));
+    assert!(place(&mut staging, &written, later).is_some());
 }
