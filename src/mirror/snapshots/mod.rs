@@ -81,11 +81,12 @@ pub enum Output {
     },
 }
 
+/// What Redis has said of the newest chunk there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Next {
+enum Index {
     Unknown,
     Asked,
-    Known(u64),
+    Known,
 }
 
 /// A chunk that Redis may still have.
@@ -100,11 +101,15 @@ struct Stream {
     ring: Arc<Ring>,
     /// While it is chosen.
     taking: Option<Taking>,
-    next: Next,
+    index: Index,
+    /// The next chunk's, at least; exact when the index is known.
+    next: u64,
     whose: Whose,
     epoch: u64,
     /// The first chunk of the series.
     first: u64,
+    /// The next chunk is the first one.
+    is_new_series: bool,
     alive: VecDeque<Alive>,
     alive_bytes: u64,
 }
@@ -166,10 +171,12 @@ impl Snapshots {
         let stream = Stream {
             ring,
             taking: None,
-            next: Next::Unknown,
+            index: Index::Unknown,
+            next: 0,
             whose: Whose::Unknown,
             epoch: 0,
             first: 0,
+            is_new_series: true,
             alive: VecDeque::new(),
             alive_bytes: 0,
         };
@@ -190,19 +197,19 @@ impl Snapshots {
         }
     }
 
-    /// The newest sequence that Redis has. An answer that did not come is asked for again.
+    /// The newest sequence that Redis has; one that has lost it does not lead back. An answer that did
+    /// not come is asked for again.
     pub fn on_index(&mut self, infohash: Infohash, answer: Option<Option<u64>>) {
         let Some(stream) = self.streams.get_mut(&infohash) else { return };
-        if stream.next != Next::Asked {
+        if stream.index != Index::Asked {
             return;
         }
-        stream.next = match answer {
-            Some(index) => {
-                let index = index.filter(|index| *index < SEQUENCE_MAX).unwrap_or(0);
-                Next::Known(index + 1)
-            }
-            None => Next::Unknown,
+        let Some(index) = answer else {
+            stream.index = Index::Unknown;
+            return;
         };
+        let index = index.filter(|index| *index < SEQUENCE_MAX).unwrap_or(0);
+        (stream.index, stream.next) = (Index::Known, stream.next.max(index + 1));
     }
 
     /// A chunk was not written: those behind it are a new series.
@@ -215,9 +222,7 @@ impl Snapshots {
     /// Nobody knows which of the last chunks were written.
     pub fn lost_some(&mut self) {
         for stream in self.streams.values_mut() {
-            if let Next::Known(next) = stream.next {
-                stream.first = stream.first.max(next);
-            }
+            stream.first = stream.first.max(stream.next);
         }
     }
 
@@ -302,23 +307,29 @@ impl Snapshots {
         let is_full = self.alive_bytes() >= self.limits.memory_bytes;
         let stream = self.streams.get_mut(&infohash)?;
         let taking = stream.taking.as_mut()?;
-        let sequence = match stream.next {
-            Next::Known(sequence) => sequence,
-            Next::Asked => return None,
-            Next::Unknown => {
-                stream.next = Next::Asked;
+        if stream.epoch != epoch && std::mem::replace(&mut stream.epoch, epoch) != 0 {
+            // Another owner may have been there meanwhile.
+            stream.index = Index::Unknown;
+            stream.is_new_series = true;
+        }
+        match stream.index {
+            Index::Known => {}
+            Index::Asked => return None,
+            Index::Unknown => {
+                stream.index = Index::Asked;
                 self.outputs.push_back(Output::AskIndex(infohash));
                 return None;
             }
-        };
+        }
+        let sequence = stream.next;
         if is_full {
             return None;
         }
         let cut = taking.cut(self.chunk_bytes, now)?;
-        if cut.is_new_series || stream.epoch != epoch {
-            (stream.first, stream.epoch) = (sequence, epoch);
+        if std::mem::take(&mut stream.is_new_series) || cut.is_new_series {
+            stream.first = sequence;
         }
-        stream.next = Next::Known(sequence + 1);
+        stream.next = sequence + 1;
         let bytes = cut.bytes.len();
         stream.alive.push_back(Alive { sequence, bytes: bytes as u64, at: now, epoch });
         stream.alive_bytes += bytes as u64;

@@ -189,8 +189,15 @@ fn another_epoch_begins_a_new_series_and_a_lost_lease_none() {
     bench.write(110, 100 * MBPS);
     assert!(bench.pass(100).is_empty());
     bench.seen.whose = Some(Whose::Ours { epoch: 9 });
+    bench.begin(None);
     let after = chunks(bench.pass(100));
-    assert_eq!((after[0].sequence, after[0].first, after[0].epoch), (2, 2, 9));
+    assert_eq!((after[0].sequence, after[0].first, after[0].epoch), (2, 2, 9), "not back to 1");
+    // While it was away somebody else went on.
+    bench.seen.whose = Some(Whose::Ours { epoch: 12 });
+    bench.write(110, 100 * MBPS);
+    bench.begin(Some(40));
+    let after = chunks(bench.pass(100));
+    assert_eq!((after[0].sequence, after[0].first, after[0].epoch), (41, 41, 12));
 }
 
 #[test]
@@ -243,7 +250,6 @@ fn a_stream_that_is_over_leaves_nothing_unless_the_process_ends() {
 
 #[test]
 fn what_is_not_known_to_be_ours_is_never_taken_away() {
-    let ours = |epoch| Some(Whose::Ours { epoch });
     let past_every_choice = |bench: &mut Bench| [100, 1_000, 1_000].map(|ms| bench.pass(ms));
     for lost in [Whose::Others, Whose::Unknown] {
         let mut bench = bench(limits(), 8);
@@ -267,9 +273,12 @@ fn what_is_not_known_to_be_ours_is_never_taken_away() {
     assert_eq!(chunks(bench.pass(100)).len(), 1);
     bench.seen.whose = Some(Whose::Others);
     assert!(past_every_choice(&mut bench).concat().is_empty());
-    bench.seen.whose = ours(9);
+    bench.seen.whose = Some(Whose::Ours { epoch: 9 });
     bench.write(110, 100 * MBPS);
-    let after = chunks(bench.pass(1_000));
+    let said = [900, 100].map(|ms| bench.pass(ms)).concat();
+    assert_eq!(said, [Output::AskIndex(id(1))]);
+    bench.snapshots.on_index(id(1), Some(None));
+    let after = chunks(bench.pass(100));
     bench.seen.whose = None;
     assert!(bench.pass(100).is_empty());
     let ring = bench.writer.ring().clone();
