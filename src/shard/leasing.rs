@@ -114,7 +114,8 @@ impl Core {
         known.waits_until().filter(|until| self.now < *until)
     }
 
-    /// Nodes that do not know whose a stream is begin on engines that are not each other's.
+    /// Nodes that do not know whose a stream is begin on engines that are not each other's, as often as
+    /// the hash has it.
     pub(crate) fn engine_order(&self, serial: u64) -> Option<u64> {
         let source = self.sources.get(&serial).filter(|_| self.teller.is_some())?;
         let is_known = match source.told.lease.standing {
