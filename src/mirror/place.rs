@@ -135,7 +135,10 @@ fn ported(host: &str, port: u16) -> String {
 
 fn info(url: &str) -> Result<ConnectionInfo, String> {
     let info = url.into_connection_info();
-    info.map_err(|error| error.detail().unwrap_or("it is not understood").to_owned())
+    let info = info.map_err(|error| error.detail().unwrap_or("it is not understood").to_owned())?;
+    // Not CLIENT SETINFO: a login that may do no more than it needs is logged for trying.
+    let settings = info.redis_settings().clone().set_skip_set_lib_name();
+    Ok(info.set_redis_settings(settings))
 }
 
 #[cfg(test)]
@@ -158,6 +161,7 @@ mod tests {
         assert_eq!(name(sentinel), "main by sentinels a:26379,b:7");
         let Place::Sentinel(sentinel) = Place::parse(sentinel).unwrap() else { panic!() };
         assert_eq!(sentinel.login.db(), 2);
+        assert!(sentinel.login.skip_set_lib_name());
         assert_eq!((sentinel.login.username(), sentinel.login.password()), (Some("u"), Some("p")));
         assert_eq!(sentinel.nodes[0].redis_settings().password(), Some("x"));
     }

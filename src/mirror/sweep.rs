@@ -65,8 +65,11 @@ impl Round {
         for engine in &self.engines {
             let key = self.keys.engine_load(engine);
             let fields: Vec<String> = get(&mut pipe, redis::cmd("HKEYS").arg(&key)).await?;
-            let gone: Vec<&String> =
-                fields.iter().filter(|worker| dead.contains(*worker)).take(MEMBERS_MAX).collect();
+            // By their own heartbeats: whoever swept the names may use other engines.
+            let heartbeats = fields.iter().map(|worker| self.keys.heartbeat(worker)).collect();
+            let living = exist(&mut pipe, heartbeats).await?;
+            let Workers { dead, .. } = workers(&self.me, &fields, &living);
+            let gone: Vec<&String> = dead.iter().take(MEMBERS_MAX).collect();
             swept += remove(&mut pipe, "HDEL", &key, &gone).await?;
             tokio::time::sleep(PAUSE).await;
         }

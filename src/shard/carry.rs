@@ -190,8 +190,8 @@ impl Core {
             Output::Failover { from, reason } => {
                 self.stats.failover(reason);
                 self.log_failover(serial, from, reason);
-                let from = self.sources[&serial].engines.get(&from);
-                let from = from.map(|address| address.host.to_string()).unwrap_or_default();
+                let name = self.sources[&serial].engine_names.get(&from);
+                let from = name.cloned().unwrap_or_default();
                 self.mirror_failover(serial, from, reason);
             }
             Output::EngineTakenOver { engine } => self.log_takeover(serial, engine),

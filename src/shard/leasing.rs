@@ -37,6 +37,8 @@ struct Known {
     since: Instant,
     /// The first engine for this stream.
     is_cold: bool,
+    /// Its infohash is known, so Redis was asked.
+    is_asked: bool,
     started_at: Instant,
     /// Redis has answered a moment ago.
     is_fresh: bool,
@@ -46,7 +48,7 @@ impl Known {
     /// Until when to wait for a word of Redis; never longer than this.
     fn waits_until(self) -> Option<Instant> {
         match self.standing {
-            StandingName::Unowned if self.is_cold && self.is_fresh => {
+            StandingName::Unowned if self.is_cold && self.is_asked && self.is_fresh => {
                 Some(self.started_at + COLD_WAIT_MAX)
             }
             StandingName::Unknown if self.epoch > 0 => Some(self.since + LEASE),
@@ -105,13 +107,15 @@ impl Core {
             epoch: source.told.lease.epoch,
             since: source.told.lease_at,
             is_cold: source.engines.is_empty(),
+            is_asked: source.has_infohash(),
             started_at: source.session.started_at(),
             is_fresh: status.is_fresh(self.now),
         };
         known.waits_until().filter(|until| self.now < *until)
     }
 
-    /// Nodes that do not know whose a stream is begin on engines that are not each other's.
+    /// Nodes that do not know whose a stream is begin on engines that are not each other's, as often as
+    /// the hash has it.
     pub(crate) fn engine_order(&self, serial: u64) -> Option<u64> {
         let source = self.sources.get(&serial).filter(|_| self.teller.is_some())?;
         let is_known = match source.told.lease.standing {
@@ -134,7 +138,7 @@ mod tests {
 
     fn known(standing: StandingName, epoch: u64) -> Known {
         let (since, started_at) = (T0 + Duration::from_secs(60), T0);
-        Known { standing, epoch, since, is_cold: true, started_at, is_fresh: true }
+        Known { standing, epoch, since, is_cold: true, is_asked: true, started_at, is_fresh: true }
     }
 
     #[test]
@@ -143,6 +147,8 @@ mod tests {
         assert_eq!(cold.waits_until(), Some(T0 + Duration::from_millis(500)));
         assert_eq!(Known { is_fresh: false, ..cold }.waits_until(), None);
         assert_eq!(Known { is_cold: false, ..cold }.waits_until(), None);
+        let without_infohash = Known { is_asked: false, ..cold };
+        assert_eq!(without_infohash.waits_until(), None, "a URL: nobody was asked yet");
         assert_eq!(known(StandingName::Unknown, 0).waits_until(), None, "asked, and not answered");
         for answered in [StandingName::Owned, StandingName::Held, StandingName::Foreign] {
             assert_eq!(known(answered, 7).waits_until(), None);

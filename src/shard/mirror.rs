@@ -340,10 +340,10 @@ impl Core {
 impl Source {
     /// `None` until an engine has said which stream it is.
     fn facts(&mut self, now: Instant) -> Option<StreamFacts> {
-        let infohash = self.session.infohash();
-        if !self.keys.contains(&Target::Infohash(infohash)) {
+        if !self.has_infohash() {
             return None;
         }
+        let infohash = self.session.infohash();
         let told_at = Wall::now();
         let state = self.session.redis_state();
         if self.told.state != state {

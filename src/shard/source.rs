@@ -93,6 +93,11 @@ impl Source {
         !self.keys.is_empty()
     }
 
+    /// It is known by the infohash of its content; until then nothing is told of it.
+    pub(crate) fn has_infohash(&self) -> bool {
+        self.keys.contains(&Target::Infohash(self.session.infohash()))
+    }
+
     /// The bytes of this order are wanted, in the ring or beside it.
     pub(crate) fn wants(&self, generation: Generation) -> bool {
         self.is_aside(generation) || self.ingest.is_wanted(generation)

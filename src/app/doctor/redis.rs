@@ -27,7 +27,7 @@ fn finding(name: &str, result: Result<String, Trouble>, prefix: &str) -> Finding
             warn(&why, "correct the user and password in RINGCAST_REDIS_URL")
         }
         Err(Trouble::Rights(why)) => {
-            let rights = "+@read +@write +@scripting +@pubsub +cluster +info +ping";
+            let rights = "+@read +@write +@scripting +@pubsub +cluster +info +ping +select";
             warn(&why, &format!("ACL SETUSER its user ~{prefix}:* &{prefix}:* {rights}"))
         }
         Err(Trouble::Refused(why)) => {

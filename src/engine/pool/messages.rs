@@ -58,7 +58,7 @@ pub struct Select {
     /// Taken only when there is no other.
     pub prefer_not: Option<EngineId>,
     /// Equal engines in an order that is drawn from this, instead of by when they were chosen last:
-    /// nodes that do not know of each other then begin apart.
+    /// nodes that do not know of each other then often begin apart.
     pub order: Option<u64>,
     pub only: Option<EngineId>,
 }

@@ -8,6 +8,7 @@ use super::Output;
 use super::StandingName;
 use super::stream::gate_of;
 use super::stream::is_owner;
+use super::stream::is_unknown;
 use crate::base::ids::Infohash;
 use crate::base::time::Instant;
 use crate::mirror::events::What;
@@ -190,12 +191,15 @@ impl Book {
         match gate_of(standing) {
             Gate::Drop => {
                 self.table.forget(&infohash);
-                self.streams.entry(infohash).or_default().was_foreign = true;
+                self.streams.entry(infohash).or_default().is_owed = true;
+            }
+            Gate::Write if is_unknown(standing) => {
+                self.streams.entry(infohash).or_default().is_owed = true;
             }
             Gate::Write => {
-                // What was not written while it was another program's is told again.
+                // What was not written while it was another program's, or perhaps another node's.
                 let entry = self.streams.entry(infohash).or_default();
-                self.resync_wanted |= std::mem::take(&mut entry.was_foreign);
+                self.resync_wanted |= std::mem::take(&mut entry.is_owed);
             }
             Gate::Later => {}
         }

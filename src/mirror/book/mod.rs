@@ -7,8 +7,8 @@
 //! Invariants:
 //! - A stream's keys are touched only after Redis has said whose they are, and never while they
 //!   are a foreign writer's.
-//! - Metadata is written by the owner alone; a stream held by another node keeps its viewers here
-//!   and writes only those.
+//! - Metadata is written by the owner alone, while Redis has confirmed it; a stream held by another
+//!   node keeps its viewers here and writes only those.
 //! - After a connection, a lost batch or an overflow every shard is asked for everything, and what
 //!   it does not tell any more is taken off.
 
@@ -162,8 +162,8 @@ impl Book {
         let batch = self.table.take(BATCH_ENTRIES_MAX, BATCH_CHUNK_BYTES_MAX, gate);
         let mut page = Page { batch, ..Page::default() };
         // An owner may have lost the stream since it copied them.
-        let is_owned = |id: &Infohash| streams.get(id).is_some_and(Entry::is_owner);
-        page.batch.chunks.retain(|chunk| is_owned(&chunk.infohash));
+        let may_own = |id: &Infohash| streams.get(id).is_some_and(Entry::may_own);
+        page.batch.chunks.retain(|chunk| may_own(&chunk.infohash));
         // The viewer for whom a stream starts is told before the stream is.
         for event in page.batch.events.iter_mut().filter(|event| event.content_id.is_none()) {
             event.content_id = streams.get(&event.infohash).and_then(|entry| entry.content_id);

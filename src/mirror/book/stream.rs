@@ -19,7 +19,8 @@ pub(super) struct Entry {
     /// The generation of the last facts.
     pub(super) generation: u32,
     pub(super) started: bool,
-    pub(super) was_foreign: bool,
+    /// Something of it was not written; it is told again when the stream is ours.
+    pub(super) is_owed: bool,
     pub(super) failover: Option<(String, &'static str)>,
     /// While the stream runs here.
     pub(super) lease: Option<Held>,
@@ -71,7 +72,13 @@ impl Entry {
         }
     }
 
-    /// Whether the stream's own keys are ours to write.
+    /// Whether the stream's chunks may still be written: they bear their epoch, and who follows
+    /// reads none of an older one.
+    pub(super) fn may_own(&self) -> bool {
+        self.is_owner() || self.lease.as_ref().is_some_and(|held| is_unknown(held.brain.standing()))
+    }
+
+    /// Whether the stream's own keys are ours to write, as far as Redis has confirmed it.
     pub(super) fn is_owner(&self) -> bool {
         match &self.lease {
             Some(held) => is_owner(held.brain.standing()),
@@ -99,10 +106,23 @@ pub(super) const fn gate_of(standing: &Standing) -> Gate {
     }
 }
 
+/// An owner that was not confirmed in time, a stopped process for one: somebody else may be it.
+pub(super) const fn is_unknown(standing: &Standing) -> bool {
+    match standing {
+        Standing::Unknown { .. } => true,
+        Standing::Owned { .. }
+        | Standing::Unowned
+        | Standing::Held { .. }
+        | Standing::Foreign { .. }
+        | Standing::Released => false,
+    }
+}
+
 pub(super) const fn is_owner(standing: &Standing) -> bool {
     match standing {
-        Standing::Owned { .. } | Standing::Unknown { .. } => true,
+        Standing::Owned { .. } => true,
         Standing::Unowned
+        | Standing::Unknown { .. }
         | Standing::Held { .. }
         | Standing::Foreign { .. }
         | Standing::Released => false,

@@ -74,9 +74,9 @@ impl Book {
         let infohash = over.facts.infohash;
         let at = over.facts.told_at;
         let Some(entry) = self.streams.get_mut(&infohash) else { return };
-        if entry.lease.is_none() {
-            return;
-        }
+        let Some(held) = &mut entry.lease else { return };
+        // It may have been told before a pause, and be read behind it.
+        held.brain.handle_timeout(now);
         let reason = over.reason;
         if entry.engine.take().is_some() {
             self.node_at = now;
@@ -86,7 +86,8 @@ impl Book {
             Gate::Write if self.streams[&infohash].is_owner() => {
                 self.table.put_stream(infohash, StreamWrite::Over(Box::new(over)), now);
             }
-            Gate::Write => {}
+            // What is still to be told of it is the owner's to tell, whoever that is.
+            Gate::Write => self.table.forget_stream(&infohash),
             Gate::Later | Gate::Drop => self.table.forget(&infohash),
         }
         self.part(infohash, now);

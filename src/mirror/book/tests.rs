@@ -249,6 +249,31 @@ fn a_redis_that_was_emptied_under_the_connection_is_told_everything() {
     assert_eq!(case.orders.last(), Some(&(None, Order::TellAll { generation: 2 })));
 }
 
+/// A process that was stopped for longer than its lease knows nothing of who has it now.
+#[test]
+fn an_owner_that_is_not_confirmed_writes_no_metadata_until_it_is() {
+    let mut case = Case::up();
+    case.own(0, 7);
+    case.tell(0, viewer(0, 1, 7));
+    case.write(true);
+    case.ms = 11_000;
+    case.stream(0, 7);
+    case.book.handle_timeout(at(case.ms));
+    let page = case.write(true);
+    assert_eq!(page.crowds[&stream(7)], Crowd { viewers: 1, is_owner: false });
+    // Confirmed, and all of it is told again at once.
+    case.reply(Reply::Owned { epoch: 5 });
+    assert_eq!(case.orders.last(), Some(&(None, Order::TellAll { generation: 2 })));
+    case.stream(0, 7);
+    assert!(case.write(true).crowds[&stream(7)].is_owner);
+    // Nor does it tell of an end.
+    case.ms = 22_000;
+    case.stream(0, 7);
+    case.tell(0, over(7));
+    let page = case.write(true);
+    assert!(page.batch.streams.get(&stream(7)).is_none_or(|writes| writes.stream.is_none()));
+}
+
 #[test]
 fn another_nodes_stream_keeps_its_metadata() {
     let mut case = Case::up();

@@ -9,6 +9,7 @@ use super::Output;
 use super::Rings;
 use super::Seen;
 use super::Snapshots;
+use super::Whose;
 use super::shelf::Wish;
 use super::store;
 use crate::base::ids::Infohash;
@@ -30,6 +31,7 @@ pub(in crate::mirror) struct Desk<'a> {
     /// Starts that wait for what there is, until their time is up.
     wishes: Vec<Wish>,
     enabled: bool,
+    me: String,
     ttl: Duration,
     chunk_bytes: u64,
 }
@@ -37,7 +39,7 @@ pub(in crate::mirror) struct Desk<'a> {
 /// A question for Redis.
 pub(in crate::mirror) enum Job {
     Index(Infohash),
-    Forget { infohash: Infohash, sequences: Vec<u64> },
+    Forget { me: String, infohash: Infohash, sequences: Vec<u64> },
     Prime { wish: Wish, ttl: Duration, chunk_bytes: u64 },
 }
 
@@ -65,6 +67,7 @@ impl<'a> Desk<'a> {
             snapshots,
             wishes: Vec::new(),
             enabled: settings.snapshots,
+            me: settings.worker_id.clone(),
             ttl: settings.buffer_ttl,
             chunk_bytes: settings.chunk_bytes,
         }
@@ -101,7 +104,7 @@ impl<'a> Desk<'a> {
         let pending = is_up.then(|| book.table().chunk_bytes());
         let see = |infohash: &Infohash| Seen {
             viewers: book.viewers(infohash),
-            epoch: book.standing(infohash).and_then(owned),
+            whose: book.standing(infohash).map(whose),
         };
         self.snapshots.round(pending, see, now);
         let mut jobs = Vec::new();
@@ -111,7 +114,8 @@ impl<'a> Desk<'a> {
                 Output::Chunk(chunk) => book.table().put_chunk(chunk),
                 Output::Forget { infohash, sequences } => {
                     book.table().forget_chunks(&infohash);
-                    jobs.push(Job::Forget { infohash, sequences });
+                    let me = self.me.clone();
+                    jobs.push(Job::Forget { me, infohash, sequences });
                 }
             }
         }
@@ -151,15 +155,12 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// The epoch, when Redis has said that the stream is ours.
-const fn owned(standing: &Standing) -> Option<u64> {
+/// As Redis has said.
+const fn whose(standing: &Standing) -> Whose {
     match standing {
-        Standing::Owned { epoch } => Some(*epoch),
-        Standing::Unowned
-        | Standing::Unknown { .. }
-        | Standing::Held { .. }
-        | Standing::Foreign { .. }
-        | Standing::Released => None,
+        Standing::Owned { epoch } => Whose::Ours { epoch: *epoch },
+        Standing::Held { .. } | Standing::Foreign { .. } => Whose::Others,
+        Standing::Unowned | Standing::Unknown { .. } | Standing::Released => Whose::Unknown,
     }
 }
 
@@ -170,7 +171,12 @@ impl Job {
                 let answer = pipe.ask(&store::index(&keys, &infohash)).await;
                 Done::Index(infohash, answer.ok().map(|value| store::sequence(&value)))
             }
-            Self::Forget { infohash, sequences } => {
+            Self::Forget { me, infohash, sequences } => {
+                // Whoever has taken the stream since the last refresh writes under the same names.
+                match pipe.ask(&store::owner(&keys, &infohash)).await {
+                    Ok(owner) if store::may_forget(&owner, &me) => {}
+                    Ok(_) | Err(_) => return Done::Forgotten,
+                }
                 let commands = store::forget(&keys, &infohash, &sequences);
                 // What is not taken off now goes with its time to live.
                 if let Err(error) = pipe.run(&commands).await {

@@ -10,7 +10,8 @@
 //! - A chunk is whole packets, never empty, and follows the one before it, or begins a series;
 //!   `snapshot_first` is the oldest chunk of the newest series that is still there.
 //! - Sequences never go back, and go on where a former owner has left them.
-//! - Only the owner of a stream's lease writes its chunks.
+//! - Only the owner of a stream's lease writes its chunks, and only the owner takes them away: those
+//!   of a stream that is not known to be ours are left to expire.
 //! - What is written and what is kept stays within [`Limits`], in whole streams.
 
 mod budget;
@@ -52,8 +53,20 @@ pub(super) const PENDING_BYTES_MAX: usize = 8 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seen {
     pub viewers: usize,
-    /// Of the lease, while it is ours.
-    pub epoch: Option<u64>,
+    /// `None`: the lease is being given back, and what was last known counts.
+    pub whose: Option<Whose>,
+}
+
+/// Whose the keys of a stream are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    Ours {
+        epoch: u64,
+    },
+    /// Another node's, or another program's.
+    Others,
+    /// Redis has not said so yet, or not for a while.
+    Unknown,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,11 +81,12 @@ pub enum Output {
     },
 }
 
+/// What Redis has said of the newest chunk there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Next {
+enum Index {
     Unknown,
     Asked,
-    Known(u64),
+    Known,
 }
 
 /// A chunk that Redis may still have.
@@ -80,16 +94,22 @@ struct Alive {
     sequence: u64,
     bytes: u64,
     at: Instant,
+    epoch: u64,
 }
 
 struct Stream {
     ring: Arc<Ring>,
     /// While it is chosen.
     taking: Option<Taking>,
-    next: Next,
+    index: Index,
+    /// The next chunk's, at least; exact when the index is known.
+    next: u64,
+    whose: Whose,
     epoch: u64,
     /// The first chunk of the series.
     first: u64,
+    /// The next chunk is the first one.
+    is_new_series: bool,
     alive: VecDeque<Alive>,
     alive_bytes: u64,
 }
@@ -151,9 +171,12 @@ impl Snapshots {
         let stream = Stream {
             ring,
             taking: None,
-            next: Next::Unknown,
+            index: Index::Unknown,
+            next: 0,
+            whose: Whose::Unknown,
             epoch: 0,
             first: 0,
+            is_new_series: true,
             alive: VecDeque::new(),
             alive_bytes: 0,
         };
@@ -170,23 +193,23 @@ impl Snapshots {
         }
         let Some(stream) = self.streams.remove(&infohash) else { return };
         if !keep {
-            self.forget(infohash, &stream.alive);
+            self.outputs.extend(forget(infohash, stream.whose, &stream.alive));
         }
     }
 
-    /// The newest sequence that Redis has. An answer that did not come is asked for again.
+    /// The newest sequence that Redis has; one that has lost it does not lead back. An answer that did
+    /// not come is asked for again.
     pub fn on_index(&mut self, infohash: Infohash, answer: Option<Option<u64>>) {
         let Some(stream) = self.streams.get_mut(&infohash) else { return };
-        if stream.next != Next::Asked {
+        if stream.index != Index::Asked {
             return;
         }
-        stream.next = match answer {
-            Some(index) => {
-                let index = index.filter(|index| *index < SEQUENCE_MAX).unwrap_or(0);
-                Next::Known(index + 1)
-            }
-            None => Next::Unknown,
+        let Some(index) = answer else {
+            stream.index = Index::Unknown;
+            return;
         };
+        let index = index.filter(|index| *index < SEQUENCE_MAX).unwrap_or(0);
+        (stream.index, stream.next) = (Index::Known, stream.next.max(index + 1));
     }
 
     /// A chunk was not written: those behind it are a new series.
@@ -199,9 +222,7 @@ impl Snapshots {
     /// Nobody knows which of the last chunks were written.
     pub fn lost_some(&mut self) {
         for stream in self.streams.values_mut() {
-            if let Next::Known(next) = stream.next {
-                stream.first = stream.first.max(next);
-            }
+            stream.first = stream.first.max(stream.next);
         }
     }
 
@@ -219,7 +240,11 @@ impl Snapshots {
         self.round_at = now + ROUND_EVERY;
         self.fill(now);
         let old = self.limits.ttl;
-        for stream in self.streams.values_mut() {
+        for (infohash, stream) in &mut self.streams {
+            stream.whose = see(infohash).whose.unwrap_or(stream.whose);
+            if stream.whose == Whose::Others {
+                stream.taking = None;
+            }
             while let Some(oldest) = stream.alive.front()
                 && now.since(oldest.at) >= old
             {
@@ -234,7 +259,7 @@ impl Snapshots {
         }
         let infohashes: Vec<Infohash> = self.streams.keys().copied().collect();
         for infohash in infohashes {
-            let Some(epoch) = see(&infohash).epoch else { continue };
+            let Some(Whose::Ours { epoch }) = see(&infohash).whose else { continue };
             while self.tokens > 0 && pending < PENDING_BYTES_MAX {
                 let Some(bytes) = self.cut(infohash, epoch, now) else { break };
                 pending += bytes;
@@ -251,33 +276,29 @@ impl Snapshots {
     }
 
     fn choose(&mut self, see: &impl Fn(&Infohash) -> Seen, now: Instant) {
-        let want = |(infohash, stream): (&Infohash, &Stream)| {
-            let seen = see(infohash);
-            let is_ours = seen.epoch.is_some();
-            is_ours.then(|| Want {
-                infohash: *infohash,
-                viewers: seen.viewers,
-                bitrate_bps: stream.ring.bitrate_bps(),
-                is_chosen: stream.taking.is_some(),
-            })
+        let is_ours = |stream: &Stream| matches!(stream.whose, Whose::Ours { .. });
+        let want = |(infohash, stream): (&Infohash, &Stream)| Want {
+            infohash: *infohash,
+            viewers: see(infohash).viewers,
+            bitrate_bps: stream.ring.bitrate_bps(),
+            is_chosen: stream.taking.is_some(),
         };
-        let wants: Vec<Want> = self.streams.iter().filter_map(want).collect();
+        let ours = self.streams.iter().filter(|(_, stream)| is_ours(stream));
+        let wants: Vec<Want> = ours.map(want).collect();
         let chosen = choose(&wants, self.limits);
         self.left_out = wants.len() - chosen.len();
-        let mut left = Vec::new();
-        for (infohash, stream) in &mut self.streams {
+        // The others' chunks stay: who owns them now, or will, has a use for them.
+        for (infohash, stream) in self.streams.iter_mut().filter(|(_, stream)| is_ours(stream)) {
             match (chosen.contains(infohash), stream.taking.is_some()) {
                 (true, false) => stream.taking = Some(Taking::new(stream.ring.clone(), now)),
                 (false, true) => {
                     stream.taking = None;
                     stream.alive_bytes = 0;
-                    left.push((*infohash, std::mem::take(&mut stream.alive)));
+                    let alive = std::mem::take(&mut stream.alive);
+                    self.outputs.extend(forget(*infohash, stream.whose, &alive));
                 }
                 (true, true) | (false, false) => {}
             }
-        }
-        for (infohash, alive) in left {
-            self.forget(infohash, &alive);
         }
     }
 
@@ -286,25 +307,31 @@ impl Snapshots {
         let is_full = self.alive_bytes() >= self.limits.memory_bytes;
         let stream = self.streams.get_mut(&infohash)?;
         let taking = stream.taking.as_mut()?;
-        let sequence = match stream.next {
-            Next::Known(sequence) => sequence,
-            Next::Asked => return None,
-            Next::Unknown => {
-                stream.next = Next::Asked;
+        if stream.epoch != epoch && std::mem::replace(&mut stream.epoch, epoch) != 0 {
+            // Another owner may have been there meanwhile.
+            stream.index = Index::Unknown;
+            stream.is_new_series = true;
+        }
+        match stream.index {
+            Index::Known => {}
+            Index::Asked => return None,
+            Index::Unknown => {
+                stream.index = Index::Asked;
                 self.outputs.push_back(Output::AskIndex(infohash));
                 return None;
             }
-        };
+        }
+        let sequence = stream.next;
         if is_full {
             return None;
         }
         let cut = taking.cut(self.chunk_bytes, now)?;
-        if cut.is_new_series || stream.epoch != epoch {
-            (stream.first, stream.epoch) = (sequence, epoch);
+        if std::mem::take(&mut stream.is_new_series) || cut.is_new_series {
+            stream.first = sequence;
         }
-        stream.next = Next::Known(sequence + 1);
+        stream.next = sequence + 1;
         let bytes = cut.bytes.len();
-        stream.alive.push_back(Alive { sequence, bytes: bytes as u64, at: now });
+        stream.alive.push_back(Alive { sequence, bytes: bytes as u64, at: now, epoch });
         stream.alive_bytes += bytes as u64;
         let oldest = stream.alive.front().map_or(sequence, |alive| alive.sequence);
         let first = stream.first.max(oldest);
@@ -314,11 +341,17 @@ impl Snapshots {
         self.outputs.push_back(Output::Chunk(chunk));
         Some(bytes)
     }
+}
 
-    fn forget(&mut self, infohash: Infohash, alive: &VecDeque<Alive>) {
-        if !alive.is_empty() {
-            let sequences = alive.iter().map(|alive| alive.sequence).collect();
-            self.outputs.push_back(Output::Forget { infohash, sequences });
-        }
-    }
+/// Takes off what was written while the stream has been ours for the last time. Chunks from before
+/// may bear the numbers of another owner's by now; they expire, and so does all of it when the keys
+/// are not known to be ours.
+fn forget(infohash: Infohash, whose: Whose, alive: &VecDeque<Alive>) -> Option<Output> {
+    let ours = match whose {
+        Whose::Ours { epoch } => epoch,
+        Whose::Others | Whose::Unknown => return None,
+    };
+    let written = alive.iter().filter(|alive| alive.epoch == ours);
+    let sequences: Vec<u64> = written.map(|alive| alive.sequence).collect();
+    (!sequences.is_empty()).then_some(Output::Forget { infohash, sequences })
 }

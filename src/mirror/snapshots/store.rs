@@ -26,6 +26,17 @@ pub(in crate::mirror) fn sequence(answer: &Value) -> Option<u64> {
     number(answer)
 }
 
+pub(in crate::mirror) fn owner(keys: &Keys, infohash: &Infohash) -> Cmd {
+    let mut get = redis::cmd("GET");
+    get.arg(keys.owner(infohash));
+    get
+}
+
+/// The lease is `me`'s still, or was just given back.
+pub(in crate::mirror) fn may_forget(owner: &Value, me: &str) -> bool {
+    *owner == Value::Nil || *owner == Value::BulkString(me.as_bytes().to_vec())
+}
+
 /// Takes chunks, their index and what the metadata say of them off.
 pub(in crate::mirror) fn forget(keys: &Keys, infohash: &Infohash, sequences: &[u64]) -> Vec<Cmd> {
     let mut commands = Vec::new();

@@ -4,9 +4,12 @@ use super::SECOND;
 use super::await_clients;
 use super::await_state;
 use super::mirrored;
+use super::path_of;
+use super::with_short_times;
 use crate::rig;
 use crate::rig::Player;
 use crate::rig::Server;
+use crate::rig::Watch;
 use crate::rig::eventually;
 use crate::rig::redis::Redis;
 use crate::rig::redis::Subscriber;
@@ -88,5 +91,31 @@ fn every_event_is_published_once_on_both_channels() {
         .filter(|said| said.channel != plan && said.channel != old)
         .collect();
     assert!(strange.is_empty(), "{strange:?}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_failover_names_both_engines_as_they_are_called() {
+    let redis = Redis::start();
+    let engines = [rig::engine(rig::one_channel(2_021)), rig::engine(rig::one_channel(2_021))];
+    let heard = Subscriber::new(&redis.place(), "ace_proxy:stream:");
+    let specs = format!("{},name=a {},name=b", engines[0].addr(), engines[1].addr());
+    let server = with_short_times(Server::with_specs(&specs), &redis.url()).start().ready();
+    await_state(&server, "up");
+    eventually("both engines up", || {
+        let rows = server.api("/api/v1/engines");
+        let up = rows["engines"].as_array()?.iter().filter(|row| row["state"] == "up").count();
+        (up == 2).then_some(())
+    });
+    let infohash = rig::infohash(2_021);
+    let mut view = View::new(redis.client());
+    let watch = Watch::of(Player::open(server.address, &path_of(&infohash)));
+    watch.await_more(SECOND);
+    let from = eventually("its engine", || view.metadata(&infohash).remove("engine_id"));
+    let (dying, to) = if from == "a" { (&engines[0], "b") } else { (&engines[1], "a") };
+    dying.control().kill();
+    let failover = heard.await_event("stream_failover", |said| said.json["infohash"] == infohash);
+    assert_eq!(failover.json["from_engine"], from, "{}", failover.json);
+    assert_eq!(failover.json["to_engine"], to, "{}", failover.json);
     assert!(server.stop().success());
 }

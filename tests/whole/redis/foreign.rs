@@ -7,6 +7,7 @@ use super::path_of;
 use crate::rig;
 use crate::rig::Player;
 use crate::rig::Watch;
+use crate::rig::eventually;
 use crate::rig::redis::Redis;
 use crate::rig::redis::Reply;
 use crate::rig::redis::View;
@@ -74,4 +75,40 @@ fn an_orchestrators_keys_are_not_touched_and_one_line_says_so() {
     assert!(server.lines_with(&["RINGCAST_REDIS_PREFIX"]) == 1, "{:#?}", server.lines());
     assert!(server.stop().success());
     assert_eq!(dump(&mut view, &keys), before, "after the end");
+}
+
+/// It takes a stream that is ours, and keeps its own snapshots of it under the same names.
+#[test]
+fn an_orchestrator_that_takes_a_stream_keeps_its_chunks() {
+    let redis = Redis::start();
+    let mut view = View::new(redis.client());
+    let engine = rig::engine(rig::one_channel(2_041));
+    let start = mirrored(&[&engine], &redis.url()).set("PROXY_CHUNK_SIZE", "100000");
+    let server = start.start().ready();
+    await_state(&server, "up");
+    let infohash = rig::infohash(2_041);
+    let watch = Watch::of(Player::open(server.address, &path_of(&infohash)));
+    let index = view.key(&infohash, "buffer:index");
+    let ours = eventually("chunks of ours", || view.text(&index));
+    let chunk = view.key(&infohash, &format!("buffer:chunk:{ours}"));
+
+    let owner = view.key(&infohash, "owner");
+    view.call(&["SET", &owner, "orchestrator-1:17"]);
+    server.await_line(&["WARN", "RINGCAST_REDIS_PREFIX"]);
+    view.call(&["SET", &chunk, "its bytes"]);
+    // A page that was on its way may have written once more; nobody may take anything away.
+    let stays = |view: &mut View| {
+        let written = view.text(&index).expect("it was taken away");
+        assert_eq!(view.text(&chunk).as_deref(), Some("its bytes"));
+        written == "41"
+    };
+    eventually("the page to be over", || {
+        view.call(&["SET", &index, "41"]);
+        rig::throughout(Duration::from_millis(1_500), || stays(&mut view)).then_some(())
+    });
+    watch.leave_unbroken();
+    rig::await_stops(&engine, 1);
+    assert!(rig::throughout(Duration::from_millis(500), || stays(&mut view)), "after the end");
+    assert!(server.stop().success());
+    assert!(stays(&mut view));
 }

@@ -104,6 +104,13 @@ fn what_a_killed_process_left_behind_goes() {
     let owner =
         eventually("the lease to pass", || view.owner(&infohash).filter(|owner| *owner != first));
     assert_eq!(owner, view.client(&infohash, &there.id)["worker_id"]);
+    // Of a worker whose name another node has swept already.
+    let load = view.global("engine:e0:load");
+    view.call(&["HSET", &load, "gone:7:00000007", "3"]);
+    eventually("its sessions to go, and only those", || {
+        let load = view.hash(&load);
+        (!load.contains_key("gone:7:00000007") && load.contains_key(&owner)).then_some(())
+    });
     let worker = view.key(&infohash, &format!("worker:{first}"));
     eventually("its count to go", || (!view.exists(&worker)).then_some(()));
     there.leave_unbroken();

@@ -7,6 +7,7 @@ use crate::mirror::snapshots::Limits;
 use crate::mirror::snapshots::Output;
 use crate::mirror::snapshots::Seen;
 use crate::mirror::snapshots::Snapshots;
+use crate::mirror::snapshots::Whose;
 use crate::ring::Access;
 use crate::ring::SlabCache;
 use crate::ring::Writer;
@@ -40,7 +41,7 @@ fn bench(limits: Limits, slabs: u32) -> Bench {
     let writer = Writer::open(arena, promise, 3, cap, 1);
     let mut snapshots = Snapshots::new(limits, CHUNK, T0);
     snapshots.begun(id(1), writer.ring().clone(), T0);
-    let seen = Seen { viewers: 1, epoch: Some(7) };
+    let seen = Seen { viewers: 1, whose: Some(Whose::Ours { epoch: 7 }) };
     let cache = SlabCache::new(arena);
     Bench { writer, cache, snapshots, now: T0, packets: 0, seen, pending: Some(0) }
 }
@@ -184,12 +185,19 @@ fn another_epoch_begins_a_new_series_and_a_lost_lease_none() {
     bench.write(100, 100 * MBPS);
     bench.begin(None);
     assert_eq!(chunks(bench.pass(100)).len(), 1);
-    bench.seen.epoch = None;
+    bench.seen.whose = Some(Whose::Unknown);
     bench.write(110, 100 * MBPS);
     assert!(bench.pass(100).is_empty());
-    bench.seen.epoch = Some(9);
+    bench.seen.whose = Some(Whose::Ours { epoch: 9 });
+    bench.begin(None);
     let after = chunks(bench.pass(100));
-    assert_eq!((after[0].sequence, after[0].first, after[0].epoch), (2, 2, 9));
+    assert_eq!((after[0].sequence, after[0].first, after[0].epoch), (2, 2, 9), "not back to 1");
+    // While it was away somebody else went on.
+    bench.seen.whose = Some(Whose::Ours { epoch: 12 });
+    bench.write(110, 100 * MBPS);
+    bench.begin(Some(40));
+    let after = chunks(bench.pass(100));
+    assert_eq!((after[0].sequence, after[0].first, after[0].epoch), (41, 41, 12));
 }
 
 #[test]
@@ -238,4 +246,44 @@ fn a_stream_that_is_over_leaves_nothing_unless_the_process_ends() {
         assert!(bench.writer.close(&mut cache).is_ok());
         drop(Arc::clone(&ring));
     }
+}
+
+#[test]
+fn what_is_not_known_to_be_ours_is_never_taken_away() {
+    let past_every_choice = |bench: &mut Bench| [100, 1_000, 1_000].map(|ms| bench.pass(ms));
+    for lost in [Whose::Others, Whose::Unknown] {
+        let mut bench = bench(limits(), 8);
+        bench.write(100, 100 * MBPS);
+        bench.begin(None);
+        assert_eq!(chunks(bench.pass(100)).len(), 1);
+        bench.seen.whose = Some(lost);
+        let said = past_every_choice(&mut bench).concat();
+        assert!(said.is_empty(), "{lost:?}: {said:?}");
+        // The lease is given back, and nothing more is heard of it.
+        bench.seen.whose = None;
+        assert!(bench.pass(100).is_empty());
+        let ring = bench.writer.ring().clone();
+        bench.snapshots.over(id(1), &ring, false);
+        assert_eq!(bench.snapshots.poll_output(), None, "{lost:?}");
+    }
+    // Ours to the end, as far as anybody knows; but not what was written before it was lost.
+    let mut bench = bench(limits(), 8);
+    bench.write(100, 100 * MBPS);
+    bench.begin(None);
+    assert_eq!(chunks(bench.pass(100)).len(), 1);
+    bench.seen.whose = Some(Whose::Others);
+    assert!(past_every_choice(&mut bench).concat().is_empty());
+    bench.seen.whose = Some(Whose::Ours { epoch: 9 });
+    bench.write(110, 100 * MBPS);
+    let said = [900, 100].map(|ms| bench.pass(ms)).concat();
+    assert_eq!(said, [Output::AskIndex(id(1))]);
+    bench.snapshots.on_index(id(1), Some(None));
+    let after = chunks(bench.pass(100));
+    bench.seen.whose = None;
+    assert!(bench.pass(100).is_empty());
+    let ring = bench.writer.ring().clone();
+    bench.snapshots.over(id(1), &ring, false);
+    let sequences = after.iter().map(|chunk| chunk.sequence).collect();
+    let forget = Output::Forget { infohash: id(1), sequences };
+    assert_eq!(bench.snapshots.poll_output(), Some(forget));
 }

@@ -1,5 +1,6 @@
 //! When chunks in Redis are worth anything.
 
+use crate::mirror::snapshots::store::may_forget;
 use crate::mirror::snapshots::store::plan;
 use crate::mirror::snapshots::store::whole;
 use redis::Value;
@@ -51,4 +52,12 @@ fn every_chunk_must_be_there_and_whole() {
     assert_eq!(whole(&chunks(&[&good, &Value::BulkString(Vec::new())]), 2), None);
     assert_eq!(whole(&chunks(&[&Value::BulkString(vec![0x47; 187])]), 1), None);
     assert_eq!(whole(&chunks(&[&Value::BulkString(vec![0; 188])]), 1), None);
+}
+
+#[test]
+fn chunks_are_forgotten_by_their_owner_or_when_nobody_is() {
+    let may = |owner: &Value| may_forget(owner, "tv1:1:00000001");
+    assert!(may(&Value::Nil) && may(&text("tv1:1:00000001")));
+    assert!(!may(&text("tv2:1:00000001")) && !may(&text("orchestrator-1:17")));
+    assert!(!may(&Value::Array(Vec::new())), "of another type");
 }
