@@ -74,9 +74,11 @@ mod tests {
         }
         assert!(answers.try_recv().is_err());
         names.ask("one-too-many".to_owned());
-        let next = || match answers.recv().unwrap() {
-            pool::Input::Resolved { name, result } => (name, result.is_ok()),
-            other => panic!("{other:?}"),
+        let next = || {
+            let pool::Input::Resolved { name, result } = answers.recv().unwrap() else {
+                panic!("only names are answered");
+            };
+            (name, result.is_ok())
         };
         assert_eq!(next(), ("one-too-many".to_owned(), false));
         go.send(()).unwrap();
