@@ -207,14 +207,16 @@ fn the_end_does_not_wait_for_a_frozen_redis() {
     let server = mirrored(&[&engine], &redis.url()).start().ready();
     await_state(&server, "up");
     let infohash = rig::infohash(2_064);
-    let mut player = Player::open(server.address, &path_of(&infohash));
-    player.play(SECOND);
-    await_clients(&mut View::new(redis.client()), &infohash, &[&player.id()]);
+    // Read all the time: one that takes nothing when the server ends is broken off after a second.
+    let watch = Watch::of(Player::open(server.address, &path_of(&infohash)));
+    watch.await_more(SECOND);
+    await_clients(&mut View::new(redis.client()), &infohash, &[&watch.id]);
     redis.freeze();
     let begun = rig::stopwatch();
     assert!(server.stop().success());
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    assert!(player.play_to_the_end().is_unbroken());
+    eventually("its end", || watch.has_ended().then_some(()));
+    assert!(watch.end().report().is_unbroken());
     rig::await_stops(&engine, 1);
     redis.thaw();
 }
