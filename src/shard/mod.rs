@@ -22,6 +22,7 @@ mod ingest;
 mod join;
 mod journaling;
 mod leasing;
+mod leave;
 mod live;
 mod lost;
 pub mod mailbox;
