@@ -17,24 +17,8 @@ const SECOND: u64 = 250_000;
 const QUIET_MAX: Duration = Duration::from_secs(2);
 const SLACK: u32 = 5;
 
-/// Two engines of one broadcast, byte for byte.
-fn twins(n: u32) -> [Emulator; 2] {
-    let first = rig::engine(rig::one_channel(n));
-    let second = rig::engine(rig::one_channel(n).epoch_us(first.control().epoch_us()));
-    [first, second]
-}
-
-fn both_up(server: Server) -> Server {
-    eventually("both engines up", || {
-        let rows = server.api("/api/v1/engines");
-        let up = rows["engines"].as_array()?.iter().filter(|row| row["state"] == "up").count();
-        (up == 2).then_some(())
-    });
-    server
-}
-
 fn start(engines: &[Emulator; 2]) -> Server {
-    both_up(Server::with(&[&engines[0], &engines[1]]).start())
+    rig::both_up(Server::with(&[&engines[0], &engines[1]]).start())
 }
 
 fn path(n: u32) -> String {
@@ -73,7 +57,7 @@ fn facts(server: &Server, n: u32) -> (u64, u64) {
 
 #[test]
 fn an_engine_killed_while_another_has_the_broadcast_costs_nobody_a_packet() {
-    let engines = twins(800);
+    let engines = rig::twins(800);
     let server = start(&engines);
     let mut players = four_players(&server, 800);
     let (dying, other) = serving(&engines);
@@ -104,7 +88,7 @@ fn without_an_overlap_there_is_exactly_one_declared_discontinuity() {
     }];
     // The first of them plays.
     let specs = format!("{},name=a,forwarded {},name=b", engines[0].addr(), engines[1].addr());
-    let server = both_up(Server::with_specs(&specs).start());
+    let server = rig::both_up(Server::with_specs(&specs).start());
     let mut players = four_players(&server, 801);
     engines[0].control().kill();
     all_go_on(&mut players, 8 * SECOND);
@@ -160,9 +144,9 @@ fn the_only_engine_restarts_slowly_and_nobody_is_closed() {
 
 #[test]
 fn a_stalled_engine_is_left_and_stopped_once() {
-    let engines = twins(804);
+    let engines = rig::twins(804);
     let start = Server::with(&[&engines[0], &engines[1]]).set("RINGCAST_STALL_TIMEOUT", "1500ms");
-    let server = both_up(start.start());
+    let server = rig::both_up(start.start());
     let mut players = four_players(&server, 804);
     let (stalled, other) = serving(&engines);
     stalled.control().set(Knob::Starve, true);
@@ -206,7 +190,7 @@ fn the_only_engine_stalls_and_is_opened_again() {
 
 #[test]
 fn a_session_that_was_taken_over_is_not_fought_for_while_there_is_another_engine() {
-    let engines = twins(805);
+    let engines = rig::twins(805);
     let server = start(&engines);
     let mut players = four_players(&server, 805);
     let (taken, other) = serving(&engines);
@@ -258,10 +242,10 @@ fn a_session_that_the_engine_forgot_is_opened_again_there() {
 
 #[test]
 fn an_engine_that_hangs_at_the_open_is_left_for_another() {
-    let engines = twins(808);
+    let engines = rig::twins(808);
     let specs = format!("{},name=a,forwarded {},name=b", engines[0].addr(), engines[1].addr());
     let start = Server::with_specs(&specs).set("RINGCAST_STALL_TIMEOUT", "1");
-    let server = both_up(start.start());
+    let server = rig::both_up(start.start());
     engines[0].control().set(Knob::HangGetstream, true);
     engines[0].control().set(Knob::HangGetStatus, true);
     let begun = rig::stopwatch();

@@ -22,19 +22,9 @@ fn post(server: &Server, path: &str) -> Reply {
 
 /// Two engines of one broadcast; the first one is chosen first.
 fn twins(n: u32) -> ([Emulator; 2], String) {
-    let first = rig::engine(rig::one_channel(n));
-    let second = rig::engine(rig::one_channel(n).epoch_us(first.control().epoch_us()));
-    let specs = format!("{},name=a,forwarded {},name=b", first.addr(), second.addr());
-    ([first, second], specs)
-}
-
-fn both_up(server: Server) -> Server {
-    eventually("both engines up", || {
-        let rows = server.api("/api/v1/engines");
-        let up = rows["engines"].as_array()?.iter().filter(|row| row["state"] == "up").count();
-        (up == 2).then_some(())
-    });
-    server
+    let engines = rig::twins(n);
+    let [first, second] = engines.each_ref().map(Emulator::addr);
+    (engines, format!("{first},name=a,forwarded {second},name=b"))
 }
 
 fn engine_of(server: &Server, n: u32) -> String {
@@ -56,7 +46,7 @@ fn untouched(server: &Server, players: &mut [Player]) {
 #[test]
 fn a_stream_is_moved_and_its_viewers_stay() {
     let (engines, specs) = twins(850);
-    let server = both_up(Server::with_specs(&specs).start());
+    let server = rig::both_up(Server::with_specs(&specs).start());
     let mut players: Vec<_> = (0..3).map(|_| Player::open(server.address, &path(850))).collect();
     rig::play_together(&mut players, 3 * SECOND);
     assert_eq!(engine_of(&server, 850), "a");
@@ -80,7 +70,7 @@ fn a_stream_is_moved_and_its_viewers_stay() {
 #[test]
 fn a_drained_engine_is_left_by_everybody() {
     let (engines, specs) = twins(851);
-    let server = both_up(Server::with_specs(&specs).start());
+    let server = rig::both_up(Server::with_specs(&specs).start());
     let mut players = [Player::open(server.address, &path(851))];
     players[0].play(2 * SECOND);
     assert_eq!(engine_of(&server, 851), "a");
@@ -94,7 +84,7 @@ fn a_drained_engine_is_left_by_everybody() {
 #[test]
 fn a_move_to_an_engine_that_cannot_costs_nothing() {
     let (engines, specs) = twins(852);
-    let server = both_up(Server::with_specs(&specs).start());
+    let server = rig::both_up(Server::with_specs(&specs).start());
     engines[1].control().set(Knob::JsonError, "failed to load content");
     let mut players = [Player::open(server.address, &path(852))];
     players[0].play(2 * SECOND);
@@ -114,7 +104,7 @@ fn a_slow_start_is_hedged_only_where_that_is_asked_for() {
         let (engines, specs) = twins(n);
         engines[0].control().set(Knob::SilentPrebuf, true);
         let start = Server::with_specs(&specs).set("RINGCAST_HEDGE_AFTER", hedge);
-        let server = both_up(
+        let server = rig::both_up(
             start.set("PROXY_INIT_TIMEOUT", if hedge == "off" { "2" } else { "10" }).start(),
         );
         let reply = Player::ask(server.address, &path(n));

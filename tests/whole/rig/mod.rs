@@ -71,6 +71,23 @@ pub(crate) fn quick(channel: Channel) -> Config {
         .channel(channel)
 }
 
+/// Two engines of one broadcast, byte for byte.
+pub(crate) fn twins(n: u32) -> [Emulator; 2] {
+    let first = engine(one_channel(n));
+    let second = engine(one_channel(n).epoch_us(first.control().epoch_us()));
+    [first, second]
+}
+
+/// The server, once it knows both of its engines.
+pub(crate) fn both_up(server: Server) -> Server {
+    eventually("both engines up", || {
+        let rows = server.api("/api/v1/engines");
+        let up = rows["engines"].as_array()?.iter().filter(|row| row["state"] == "up").count();
+        (up == 2).then_some(())
+    });
+    server
+}
+
 /// The counters of an engine once it has `n` stops behind it and no session left.
 pub(crate) fn await_stops(engine: &Emulator, n: u64) {
     let control = engine.control();
