@@ -15,6 +15,7 @@ mod carry;
 mod change;
 mod channel;
 mod core;
+mod dispatch;
 mod engine_io;
 mod gather;
 mod home;

@@ -23,9 +23,9 @@ use crate::ts::splice::Staging;
 use crate::viewer::Policy;
 use std::time::Duration;
 
-mod gather;
+mod low_water;
 
-use self::gather::Gather;
+use self::low_water::LowWater;
 
 /// While the bitrate is unknown, this part of the cap may be read ahead.
 const READ_AHEAD_UNKNOWN: u64 = 2;
@@ -82,7 +82,7 @@ pub(crate) struct Ingest {
     pub(crate) paused_since: Option<Instant>,
     /// Reading has been held back: the engine has more than the ring may take.
     is_paced: bool,
-    gather: Gather,
+    low_water: LowWater,
     last_read: Instant,
     /// Since when bytes that are not published yet may have waited.
     waited_since: Instant,
@@ -114,7 +114,7 @@ impl Ingest {
             began: now,
             paused_since: None,
             is_paced: false,
-            gather: Gather::new(now),
+            low_water: LowWater::new(now),
             last_read: now,
             waited_since: now,
             gap: Duration::ZERO,
@@ -187,7 +187,7 @@ impl Ingest {
         self.is_paced = false;
         self.started_at_byte = written;
         self.began = now;
-        self.gather = Gather::new(now);
+        self.low_water = LowWater::new(now);
         self.last_read = now;
     }
 
@@ -249,19 +249,19 @@ impl Ingest {
     pub(crate) fn tune(&mut self, bitrate_bps: u64, policy: &Policy, now: Instant) {
         let Some(closer) = self.closer.as_ref().filter(|_| self.staging.is_none()) else { return };
         let buffer = closer.receive_buffer_bytes() as u64;
-        if let Some(bytes) = self.gather.tune(buffer, bitrate_bps, policy, now) {
+        if let Some(bytes) = self.low_water.tune(buffer, bitrate_bps, policy, now) {
             closer.wake_from(bytes as usize);
         }
     }
 
     /// When what has come is to be read, however little it is.
     pub(crate) fn read_deadline(&self, policy: &Policy) -> Option<Instant> {
-        self.gather.deadline(self.last_read, policy)
+        self.low_water.deadline(self.last_read, policy)
     }
 
     /// That time has come.
     pub(crate) fn read_now(&mut self, now: Instant) {
-        let bytes = self.gather.give_up(now);
+        let bytes = self.low_water.give_up(now);
         if let Some(closer) = &self.closer {
             closer.wake_from(bytes as usize);
         }
@@ -334,7 +334,7 @@ impl Ingest {
         now: Instant,
     ) -> Result<bool, crate::http::body::BodyError> {
         let gap = now.since(self.last_read);
-        let waited_since = self.gather.read(bytes.len(), self.last_read, now);
+        let waited_since = self.low_water.read(bytes.len(), self.last_read, now);
         let is_first = !self.dirty;
         self.waited_since =
             if is_first { waited_since } else { self.waited_since.min(waited_since) };
