@@ -475,7 +475,13 @@ fn other_programs_find_their_shapes() {
     let mut players: Vec<Player> = (0..3)
         .map(|_| Player::open(server.address, &Server::play(&rig::content_id(1_208))))
         .collect();
-    players[0].play(SECOND);
+    // A viewer counts from its request's answer on: each has one.
+    rig::play_together(&mut players, SECOND);
+    rig::while_they_play(&mut players, || find_their_shapes(&server));
+}
+
+fn find_their_shapes(server: &Server) {
+    let status = |query: &str| server.api(&format!("/ace/status{query}"));
     assert_eq!(status(""), serde_json::json!({ "clients": 3, "streams": 1 }));
     for id in [rig::infohash(1_208), rig::content_id(1_208)] {
         let one = status(&format!("?id={id}"));
