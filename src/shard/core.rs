@@ -24,6 +24,7 @@ use crate::shard::audience::Paths;
 use crate::shard::audience::Round;
 use crate::shard::channel::ChannelId;
 use crate::shard::gather::Gather;
+use crate::shard::leasing::Contests;
 use crate::shard::live::Live;
 use crate::shard::lost::Estate;
 use crate::shard::mailbox::Mailboxes;
@@ -129,6 +130,7 @@ pub(crate) struct Core {
     pub(crate) directory: Directory,
     pub(crate) pool: Option<Pool>,
     pub(crate) wanted: BTreeMap<u64, Wanted>,
+    pub(crate) contests: Contests,
     pub(crate) resolving: BTreeMap<u64, Target>,
     /// Questions that are out here, each paid for by the address that it was asked for.
     pub(crate) tickets: BTreeMap<u64, (Target, Paid)>,
@@ -242,6 +244,7 @@ impl Core {
             directory,
             pool,
             wanted: BTreeMap::new(),
+            contests: Contests::default(),
             resolving: BTreeMap::new(),
             tickets: BTreeMap::new(),
             gathers: BTreeMap::new(),

@@ -5,19 +5,43 @@
 //! a moment ago; without an answer it starts unowned. An owner that Redis has not confirmed for the
 //! length of a lease plays on, and opens no further session for as long again: by then whoever
 //! could have got the lease has begun. Nobody is closed for it, and nobody waits for ever.
+//!
+//! A session is told what Redis says, because it decides how often it goes back to an engine on which
+//! somebody else has taken its place; what it knows of them is kept for the next stream of the content.
 
 use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
+use crate::base::ids::Infohash;
 use crate::base::prng::Prng;
 use crate::base::time::Instant;
 use crate::mirror::LeaseView;
 use crate::mirror::StandingName;
 use crate::mirror::lease::LEASE;
 use crate::shard::core::Core;
+use crate::stream::Contest;
+use crate::stream::Input;
+use crate::stream::Tenure;
 use crate::stream::Wish;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const COLD_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Streams of the last three minutes that were fought for. Beyond it the next one begins anew.
+const CONTESTS_MAX: usize = 1_024;
+
+/// Of streams that are over.
+#[derive(Default)]
+pub(crate) struct Contests(BTreeMap<Infohash, Contest>);
+
+impl Contests {
+    fn keep(&mut self, infohash: Infohash, contest: Contest, now: Instant) {
+        self.0.retain(|_, contest| !contest.is_over(now));
+        if !contest.is_over(now) && self.0.len() < CONTESTS_MAX {
+            self.0.insert(infohash, contest);
+        }
+    }
+}
 
 /// A session's question for an engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -95,8 +119,33 @@ impl Core {
         if source.told.lease.standing != view.standing {
             source.told.lease_at = now;
         }
+        let tenure = match view.standing {
+            StandingName::Owned => Tenure::Owner,
+            StandingName::Unowned
+            | StandingName::Unknown
+            | StandingName::Held
+            | StandingName::Foreign => Tenure::Other,
+        };
         source.told.lease = view;
+        self.feed(serial, Input::Tenure(tenure));
         self.select_held(serial);
+    }
+
+    /// What is known of others who want a content that a stream is opened for.
+    pub(crate) fn contest_of(&mut self, infohash: &Infohash) -> Contest {
+        if self.teller.is_none() {
+            return Contest::new(Tenure::Alone);
+        }
+        let kept = self.contests.0.remove(infohash);
+        kept.map_or(Contest::new(Tenure::Other), |contest| contest.of(Tenure::Other))
+    }
+
+    pub(crate) fn remember_contest(&mut self, serial: u64) {
+        let Self { sources, contests, now, teller, .. } = self;
+        if let Some(source) = sources.get(&serial).filter(|_| teller.is_some()) {
+            let session = &source.session;
+            contests.keep(session.infohash(), session.contest().clone(), *now);
+        }
     }
 
     fn waits_until(&self, serial: u64) -> Option<Instant> {

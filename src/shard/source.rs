@@ -178,6 +178,7 @@ impl Core {
             target: subscribe.open.clone(),
             seed,
             settings: self.shared.config.session,
+            contest: self.contest_of(&infohash),
         };
         let source = Source {
             id,
@@ -299,6 +300,7 @@ impl Core {
             aside.close();
         }
         source.writer.end();
+        self.remember_contest(serial);
         self.let_go(serial);
         self.try_remove(serial);
     }

@@ -17,7 +17,8 @@ const REST: Duration = Duration::from_secs(20);
 struct Death {
     at: Instant,
     engine: EngineId,
-    is_takeover: bool,
+    /// A takeover, where those have rules of their own.
+    is_forgiven: bool,
 }
 
 #[derive(Debug, Default)]
@@ -29,24 +30,19 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Whether this death is one too many.
-    pub(super) fn died(&mut self, engine: EngineId, is_takeover: bool, now: Instant) -> bool {
+    pub(super) fn died(&mut self, engine: EngineId, is_forgiven: bool, now: Instant) -> bool {
         self.deaths.retain(|death| now.since(death.at) < WITHIN);
-        self.deaths.push(Death { at: now, engine, is_takeover });
+        self.deaths.push(Death { at: now, engine, is_forgiven });
         self.total = self.total.saturating_add(1);
-        self.deaths.len() >= DEATHS_MAX
+        let counted = self.deaths.iter().filter(|death| !death.is_forgiven).count();
+        !is_forgiven && counted >= DEATHS_MAX
     }
 
     /// The last death on this engine turns out to have been a takeover.
-    pub(super) fn was_takeover(&mut self, engine: EngineId) {
+    pub(super) fn forgive(&mut self, engine: EngineId) {
         if let Some(death) = self.deaths.iter_mut().rev().find(|death| death.engine == engine) {
-            death.is_takeover = true;
+            death.is_forgiven = true;
         }
-    }
-
-    /// Somebody has taken the content over on this engine before.
-    pub(super) fn is_contested(&self, engine: EngineId) -> bool {
-        let taken = self.deaths.iter().filter(|death| death.is_takeover && death.engine == engine);
-        taken.count() > 1
     }
 
     /// Engines that rest, besides the one that died last, and until when.

@@ -78,7 +78,7 @@ impl Session {
         }
         let is_id = matches!(self.target, Target::Id(_));
         if let Some(search) = &mut self.search {
-            let next = search.failed(failure, engine, is_id, now);
+            let next = search.failed(failure, engine, is_id, &mut self.contest, now);
             self.follow(next, now);
         }
     }

@@ -120,8 +120,7 @@ impl Session {
         }
         if let Some((code, message)) = refused {
             let message = message.to_owned();
-            let engine = Some(engine);
-            let verdict = Verdict { code, message, engine, taken_over: false, offline: false };
+            let verdict = Verdict { engine: Some(engine), ..Verdict::new(code, message) };
             return self.fail(verdict, now);
         }
         if is_same {

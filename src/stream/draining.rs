@@ -306,7 +306,7 @@ impl Session {
     pub(super) fn on_stop_done(&mut self, generation: Generation, outcome: Outcome, now: Instant) {
         if let Some(stopping) = self.stops.done(generation) {
             self.stop_over(stopping, outcome);
-            if outcome == Outcome::Superseded {
+            if outcome == Outcome::Superseded && stopping.reservation.is_some() {
                 self.on_superseded(stopping.engine, now);
             }
         }

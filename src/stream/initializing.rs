@@ -66,7 +66,7 @@ impl Session {
         let Some(search) = &mut self.search else { return };
         search.asks(|engine| stops.on(engine), now);
         self.reopening = None;
-        let exclude = search.excluded(now);
+        let exclude = search.excluded(&self.contest, now);
         let prefer = search.prefer;
         self.emit(Output::Select { generation, exclude, prefer, wish: Wish::Any });
     }
@@ -117,7 +117,8 @@ impl Session {
         if let Some(why) = asked.rival {
             self.rival_failed(why, now);
         } else if let Some(search) = &mut self.search {
-            let next = search.denied(no_engine, text, retry_after, now);
+            let contest = (&mut self.contest, &mut self.prng);
+            let next = search.denied(no_engine, text, retry_after, contest, now);
             self.follow(next, now);
         }
     }
@@ -177,7 +178,8 @@ impl Session {
             | Code::NoMemory
             | Code::ShuttingDown => answer.message.clone(),
         };
-        if let Some(engine) = verdict.engine.filter(|_| verdict.taken_over) {
+        let is_lost = matches!(verdict.close, CloseReason::TakenOver | CloseReason::Contended);
+        if let Some(engine) = verdict.engine.filter(|_| is_lost) {
             self.emit(Output::EngineTakenOver { engine });
         }
         if verdict.offline {
@@ -189,11 +191,7 @@ impl Session {
             answer: answer.code.status(),
             reason,
         });
-        let close = match (self.flow.first_packet_at, verdict.taken_over) {
-            (None, _) => None,
-            (Some(_), true) => Some(CloseReason::TakenOver),
-            (Some(_), false) => Some(CloseReason::EngineGone),
-        };
+        let close = self.flow.first_packet_at.map(|_| verdict.close);
         let forced =
             Forced { refuse: answer, close, error: true, is_final: false, parting: Parting::Stop };
         self.force_end(forced, now);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::output::CloseReason;
 use super::output::Outcome;
 use super::output::UnlessReplaced;
+use super::search::Tenure;
 use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
 use crate::base::ids::Infohash;
@@ -127,6 +128,8 @@ pub enum Input {
     ShardLost {
         shard: ShardId,
     },
+    /// What is known of the stream's lease has changed.
+    Tenure(Tenure),
     /// Another engine, the viewers staying: `to` that one. `insists`: the one that it is on is being
     /// drained, and it is tried again until it is left.
     Move {

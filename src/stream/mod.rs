@@ -61,7 +61,9 @@ pub use self::output::Wish;
 use self::rival::Leaving;
 use self::rival::Rival;
 use self::rival::Why;
+pub use self::search::Contest;
 use self::search::Search;
+pub use self::search::Tenure;
 pub use self::settings::Settings;
 pub use self::settings::Setup;
 use self::stat::Health;
@@ -116,6 +118,7 @@ pub struct Session {
     flow: Flow,
     health: Health,
     budget: Budget,
+    contest: Contest,
     ending: Option<Ending>,
     /// Nobody's absence ends it before.
     warm_until: Instant,
@@ -183,6 +186,7 @@ impl Session {
             },
             health: Health::default(),
             budget: Budget::default(),
+            contest: setup.contest,
             ending: None,
             warm_until: Instant::ZERO,
             names: BTreeMap::new(),
@@ -275,6 +279,7 @@ impl Session {
             Input::Idle { shard, close_generation } => self.on_idle(shard, close_generation, now),
             Input::Busy { shard: _, close_generation } => self.on_busy(close_generation, now),
             Input::ShardLost { shard } => self.on_shard_lost(shard, now),
+            Input::Tenure(tenure) => self.on_tenure(tenure, now),
             Input::Warm { until } => self.warm_until = until,
             Input::Kick { reason } => self.on_kick(reason, now),
             Input::Move { to, insists } => self.on_move(to, insists, now),
@@ -441,6 +446,11 @@ impl Session {
 
     pub const fn stat(&self) -> Option<&StatFacts> {
         self.health.facts.as_ref()
+    }
+
+    /// For the next stream of the content.
+    pub const fn contest(&self) -> &Contest {
+        &self.contest
     }
 
     pub fn viewers(&self) -> u32 {

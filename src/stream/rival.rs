@@ -129,7 +129,10 @@ impl Session {
         let generation = self.next_generation();
         let deadline = now + GRANT_MAX;
         self.asking = Some(Asking { generation, deadline, rival: Some(why) });
-        let exclude = self.engine().into_iter().collect();
+        let mut exclude: Vec<EngineId> = self.engine().into_iter().collect();
+        if !matches!(wish, Wish::Only(_)) {
+            exclude.extend(self.contest.shunned(now));
+        }
         self.emit(Output::Select { generation, exclude, prefer: None, wish });
     }
 

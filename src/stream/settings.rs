@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::search::Contest;
 use crate::base::ids::Infohash;
 use crate::base::ids::Target;
 
@@ -15,6 +16,8 @@ pub struct Setup {
     /// of one id for one.
     pub seed: u64,
     pub settings: Settings,
+    /// What the last stream of the content knew of others that want it.
+    pub contest: Contest,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

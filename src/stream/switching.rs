@@ -5,6 +5,7 @@
 
 use super::Session;
 use super::State;
+use super::attempt::Attempt;
 use super::attempt::Phase;
 use super::draining::Forced;
 use super::input::Failure;
@@ -12,6 +13,7 @@ use super::output::CloseReason;
 use super::output::Code;
 use super::output::Output;
 use super::search::Search;
+use super::search::Tenure;
 use crate::base::ids::EngineId;
 use crate::base::time::Instant;
 
@@ -19,7 +21,7 @@ impl Session {
     pub(super) fn died(&mut self, failure: &Failure, now: Instant) {
         let Some(engine) = self.engine() else { return };
         let is_takeover = matches!(failure, Failure::TakenOver(_) | Failure::MalformedHead);
-        if self.budget.died(engine, is_takeover, now) {
+        if self.budget.died(engine, is_takeover && self.contest.forgives(), now) {
             return self.end_unstable(failure, is_takeover, now);
         }
         self.emit(Output::Failover { from: engine, reason: failure.as_str() });
@@ -32,10 +34,7 @@ impl Session {
             self.search = Some(search);
             return;
         }
-        let next = search.failed(failure, engine, false, now);
-        if is_takeover && self.budget.is_contested(engine) {
-            search.yield_to(engine);
-        }
+        let next = search.failed(failure, engine, false, &mut self.contest, now);
         self.search = Some(search);
         self.follow(next, now);
     }
@@ -43,14 +42,25 @@ impl Session {
     /// A session that had ended without a reason had been taken over: it is not opened again there
     /// as if nothing had happened.
     pub(super) fn on_superseded(&mut self, engine: EngineId, now: Instant) {
-        if !self.search.as_mut().is_some_and(|search| search.superseded(engine, now)) {
-            return;
+        if self.contest.forgives() {
+            self.budget.forgive(engine);
         }
-        self.budget.was_takeover(engine);
-        if self.budget.is_contested(engine)
-            && let Some(search) = &mut self.search
-        {
-            search.yield_to(engine);
+        self.contest.taken(engine, now);
+        let Some(search) = &mut self.search else { return };
+        search.superseded(engine, now);
+        let waits_there =
+            |attempt: &Attempt| attempt.engine == engine && attempt.phase == Phase::Held;
+        if self.attempt.as_ref().is_some_and(waits_there) {
+            let text = "another session of the content runs on the engine".to_owned();
+            self.attempt_failed(&Failure::TakenOver(text), now);
+        }
+    }
+
+    /// Redis has said, or ceased to say, whose the stream is.
+    pub(super) fn on_tenure(&mut self, tenure: Tenure, now: Instant) {
+        self.contest.set_tenure(tenure);
+        if let Some(search) = self.search.as_mut().filter(|_| tenure == Tenure::Owner) {
+            search.hurry(now);
         }
     }
 

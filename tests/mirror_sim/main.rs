@@ -1,4 +1,5 @@
-//! The mirror's brains in a bad world: leases of several nodes, and the book of one.
+//! The mirror's brains in a bad world: leases of several nodes, the book of one, and the sessions of
+//! several nodes that share an engine.
 //!
 //! Every run sweeps 256 seeds of each. A seed draws which faults there are (about half are off in
 //! each): questions and replies that are lost, late or doubled, connections that break, nodes that
@@ -10,6 +11,7 @@
 
 #![allow(clippy::print_stdout, reason = "a seed that is replayed tells what happened")]
 
+mod contention;
 mod leases;
 mod pages;
 mod redis;
@@ -28,6 +30,8 @@ struct Seen {
     unknown: u64,
     resyncs: u64,
     pages: u64,
+    contended: u64,
+    fights: u64,
 }
 
 impl Seen {
@@ -39,6 +43,8 @@ impl Seen {
         self.unknown += more.unknown;
         self.resyncs += more.resyncs;
         self.pages += more.pages;
+        self.contended += more.contended;
+        self.fights += more.fights;
     }
 }
 
@@ -74,6 +80,14 @@ fn redis_says_what_is_so_in_the_end_and_closes_nobody() {
             seen.resyncs > 0 && seen.pages > 0 && seen.lost > 0 && seen.restarts > 0,
             "{seen:?}"
         );
+    }
+}
+
+#[test]
+fn nodes_that_share_an_engine_do_not_fight_for_ever() {
+    let seen = sweep("nodes_that_share_an_engine_do_not_fight_for_ever", contention::run);
+    if number("SIM_SEED").is_none() {
+        assert!(seen.contended > 0 && seen.fights > 0, "{seen:?}");
     }
 }
 

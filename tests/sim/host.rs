@@ -13,6 +13,7 @@ use ringcast::base::ids::Target;
 use ringcast::base::time::Instant;
 use ringcast::stream::Adoption;
 use ringcast::stream::CloseReason;
+use ringcast::stream::Contest;
 use ringcast::stream::Failure;
 use ringcast::stream::Input;
 use ringcast::stream::Session;
@@ -91,6 +92,7 @@ impl World {
             target: key.clone(),
             seed: self.prng.next_u64(),
             settings: self.plan.settings,
+            contest: Contest::default(),
         };
         self.trace(|| format!("{id:?} starts on {host:?} for {key:?}"));
         let stream = Stream {

@@ -7,27 +7,31 @@
 //! |---|---|
 //! | refused, silent | another engine; when all have failed so, all again after a backoff |
 //! | cut, gone | the same engine once after 250 ms, if it says in time that it lives; then another |
-//! | taken over, malformed head | another; the same once after 1 s; then the end |
+//! | taken over, malformed head | another; the same by the rules of `contest`; then the end |
 //! | the engine's error | one other engine, then the end |
 //! | error about the content | once as an infohash if it was an id, then the end |
 //!
-//! While viewers are kept (*switching*) no error ends it but a second takeover: what has played a
+//! While viewers are kept (*switching*) no error ends it but a takeover too many: what has played a
 //! moment ago is asked for again, with a growing pause, until the deadline. An engine that died
 //! under the stream less than 20 s ago rests, so that two engines are not bounced between.
 
+mod contest;
+
 use std::time::Duration;
 
+pub use self::contest::Contest;
+pub use self::contest::Tenure;
 use super::input::Failure;
+use super::output::CloseReason;
 use super::output::Code;
 use crate::base::ids::EngineId;
+use crate::base::prng::Prng;
 use crate::base::time::Instant;
 
 /// After a cut the same engine is asked again, but not in the same instant: it may be restarting.
 const REOPEN_AFTER: Duration = Duration::from_millis(250);
 /// By then it has said that it lives, and let go of the old session, or another one is asked.
 const REOPEN_WITHIN: Duration = Duration::from_secs(1);
-/// Two players that open the same content on one engine must not fight in a loop.
-const TAKEN_OVER_AFTER: Duration = Duration::from_secs(1);
 const PREBUFFERING_AFTER: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -51,7 +55,8 @@ pub(super) struct Verdict {
     pub(super) message: String,
     /// The engine whose words the message is.
     pub(super) engine: Option<EngineId>,
-    pub(super) taken_over: bool,
+    /// How started viewers end.
+    pub(super) close: CloseReason,
     /// The content itself is at fault.
     pub(super) offline: bool,
 }
@@ -94,8 +99,9 @@ pub(super) struct Search {
     granted: bool,
     engine_error: Option<Trouble>,
     reopened_on: Vec<EngineId>,
-    taken_by: Option<EngineId>,
-    taken_retried: bool,
+    /// When engines that were taken over may be asked again, there being no other.
+    return_at: Option<Instant>,
+    has_returned: bool,
 }
 
 impl Search {
@@ -115,8 +121,8 @@ impl Search {
             granted: false,
             engine_error: None,
             reopened_on: Vec::new(),
-            taken_by: None,
-            taken_retried: false,
+            return_at: None,
+            has_returned: false,
         }
     }
 
@@ -133,21 +139,20 @@ impl Search {
         self.switching
     }
 
-    /// A second takeover on this engine: it is not fought over again.
-    pub(super) const fn yield_to(&mut self, engine: EngineId) {
-        self.taken_by = Some(engine);
-        self.taken_retried = true;
+    /// The session that was there was replaced by somebody else's.
+    pub(super) fn superseded(&mut self, engine: EngineId, now: Instant) {
+        (self.return_at, self.has_returned) = (None, false);
+        if self.reopen.is_some_and(|reopen| reopen.engine == engine) {
+            self.ask_at(now, None);
+        }
     }
 
-    /// The session that ended there was replaced by somebody else's. True when that engine was about
-    /// to be asked again.
-    pub(super) fn superseded(&mut self, engine: EngineId, now: Instant) -> bool {
-        let is_next = self.reopen.is_some_and(|reopen| reopen.engine == engine);
-        if is_next {
-            self.taken_by = Some(engine);
-            self.ask_another(engine, now);
+    /// The stream is ours by now: no reason to wait for longer than an owner does.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if let Some(at) = &mut self.return_at {
+            *at = (*at).min(now + contest::QUICK);
+            self.next_at = self.next_at.map(|next_at| next_at.min(*at));
         }
-        is_next
     }
 
     /// One that is open already is what was looked for.
@@ -157,11 +162,19 @@ impl Search {
     }
 
     /// Who is not asked now.
-    pub(super) fn excluded(&self, now: Instant) -> Vec<EngineId> {
+    pub(super) fn excluded(&self, contest: &Contest, now: Instant) -> Vec<EngineId> {
         let mut excluded = self.exclude.clone();
         let resting = self.resting.iter().filter(|(_, until)| *until > now);
-        excluded.extend(resting.map(|(engine, _)| *engine).filter(|e| !self.exclude.contains(e)));
+        for engine in resting.map(|(engine, _)| *engine).chain(self.shunned(contest, now)) {
+            if !excluded.contains(&engine) {
+                excluded.push(engine);
+            }
+        }
         excluded
+    }
+
+    fn shunned(&self, contest: &Contest, now: Instant) -> Vec<EngineId> {
+        if self.has_returned { Vec::new() } else { contest.shunned(now) }
     }
 
     /// Whether the engine that is to be asked again says that it lives.
@@ -204,23 +217,18 @@ impl Search {
         no_engine: bool,
         text: &str,
         retry_after: Duration,
+        (contest, prng): (&mut Contest, &mut Prng),
         now: Instant,
     ) -> Next {
-        self.resting.retain(|(_, until)| *until > now);
+        let shunned = self.shunned(contest, now);
+        self.resting.retain(|(engine, until)| *until > now && !shunned.contains(engine));
         if let Some(until) = self.resting.iter().map(|(_, until)| *until).min() {
             return self.ask_at(until, None);
         }
-        if self.exclude.is_empty() {
+        if self.exclude.is_empty() && shunned.is_empty() {
             if !self.granted {
                 let code = if no_engine { Code::NoEngine } else { Code::NoCapacity };
-                let message = text.to_owned();
-                return Next::End(Verdict {
-                    code,
-                    message,
-                    engine: None,
-                    taken_over: false,
-                    offline: false,
-                });
+                return Next::End(Verdict::new(code, text.to_owned()));
             }
             let at_least = if self.switching { Duration::ZERO } else { retry_after };
             return self.back_off(at_least.min(BACKOFF_MAX), now);
@@ -228,15 +236,24 @@ impl Search {
         if self.engine_error.is_some() && !self.switching {
             return Next::End(self.refused(false));
         }
+        let has_failed = !self.exclude.is_empty();
         self.exclude.clear();
-        if let Some(engine) = self.taken_by {
-            if self.taken_retried {
-                return Next::End(self.taken_over(engine));
-            }
-            self.taken_retried = true;
-            return self.ask_at(now + TAKEN_OVER_AFTER, None);
+        if shunned.is_empty() {
+            return self.back_off(Duration::ZERO, now);
         }
-        self.back_off(Duration::ZERO, now)
+        let Some(at) = self.return_at.or_else(|| Some(now + contest.pause(prng, now)?)) else {
+            return Next::End(contended(contest));
+        };
+        if at <= now {
+            // There was still no other.
+            (self.return_at, self.has_returned) = (None, true);
+            contest.returned(now);
+            return self.ask_at(now, None);
+        }
+        self.return_at = Some(at);
+        // Another engine may be there before, or has been left alone for long enough.
+        let wait = if has_failed { self.longer() } else { BACKOFF_MAX };
+        self.ask_at(at.min(now + wait).min(contest.shunned_until(now)), None)
     }
 
     /// An engine did not bring bytes. `is_id`: it was asked for an id that may be an infohash.
@@ -245,6 +262,7 @@ impl Search {
         failure: &Failure,
         engine: EngineId,
         is_id: bool,
+        contest: &mut Contest,
         now: Instant,
     ) -> Next {
         self.trouble = Some(Trouble { engine, text: failure.text().to_owned() });
@@ -265,11 +283,9 @@ impl Search {
                 self.ask_another(engine, now)
             }
             Failure::TakenOver(_) | Failure::MalformedHead => {
-                self.taken_by = Some(engine);
-                if self.taken_retried {
-                    return Next::End(self.taken_over(engine));
-                }
-                self.ask_another(engine, now)
+                contest.taken(engine, now);
+                self.superseded(engine, now);
+                self.ask_at(now, None)
             }
             Failure::Cut | Failure::Gone(_) => {
                 if self.reopened_on.contains(&engine) {
@@ -290,11 +306,9 @@ impl Search {
     pub(super) fn timed_out(&self, last_stat: String, is_asked: bool) -> Verdict {
         let (code, message) = self.wait_answer(last_stat);
         Verdict {
-            code,
-            message,
             engine: self.trouble.as_ref().map(|trouble| trouble.engine),
-            taken_over: false,
             offline: code == Code::NothingToPlay && !self.switching && (self.reached || is_asked),
+            ..Verdict::new(code, message)
         }
     }
 
@@ -323,9 +337,14 @@ impl Search {
     }
 
     fn back_off(&mut self, at_least: Duration, now: Instant) -> Next {
-        let wait = self.backoff.max(at_least);
-        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        let wait = self.longer().max(at_least);
         self.ask_at(now + wait, None)
+    }
+
+    /// Than the last time.
+    fn longer(&mut self) -> Duration {
+        let longer = (self.backoff * 2).min(BACKOFF_MAX);
+        std::mem::replace(&mut self.backoff, longer)
     }
 
     fn refused(&self, offline: bool) -> Verdict {
@@ -335,18 +354,21 @@ impl Search {
             Some(trouble) => (Some(trouble.engine), trouble.text.clone()),
             None => (None, "the engine refused".to_owned()),
         };
-        Verdict { code: Code::EngineRefused, message, engine, taken_over: false, offline }
+        Verdict { engine, offline, ..Verdict::new(Code::EngineRefused, message) }
     }
+}
 
-    fn taken_over(&self, engine: EngineId) -> Verdict {
-        Verdict {
-            code: Code::EngineRefused,
-            message: "another player opens the same content on the engine".to_owned(),
-            engine: Some(engine),
-            taken_over: true,
-            offline: false,
-        }
+impl Verdict {
+    pub(super) const fn new(code: Code, message: String) -> Self {
+        let close = CloseReason::EngineGone;
+        Self { code, message, engine: None, close, offline: false }
     }
+}
+
+fn contended(contest: &Contest) -> Verdict {
+    let (close, text) = contest.end();
+    let verdict = Verdict::new(Code::EngineRefused, text.to_owned());
+    Verdict { engine: contest.rival_on(), close, ..verdict }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod start;
 use std::time::Duration;
 
 use super::Answer;
+use super::Contest;
 use super::Failure;
 use super::Input;
 use super::Opened;
@@ -72,7 +73,8 @@ impl Script {
     /// A stream that one viewer on `HERE` waits for.
     fn with(settings: Settings, target: Target) -> Self {
         let now = Instant::from_micros(1_000_000);
-        let setup = Setup { infohash: infohash(1), target, seed: 7, settings };
+        let contest = Contest::default();
+        let setup = Setup { infohash: infohash(1), target, seed: 7, settings, contest };
         let mut script = Self {
             session: Session::new(setup, now),
             now,

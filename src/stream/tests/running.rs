@@ -8,9 +8,11 @@ use crate::base::ids::Generation;
 use crate::stream::CloseReason;
 use crate::stream::Failure;
 use crate::stream::Input;
+use crate::stream::Outcome;
 use crate::stream::Output;
 use crate::stream::StatFacts;
 use crate::stream::State;
+use crate::stream::Tenure;
 use std::time::Duration;
 
 fn bytes(script: &mut Script, play: Generation) {
@@ -227,11 +229,87 @@ fn a_second_takeover_on_the_only_engine_is_the_end() {
         if takeover == 0 {
             script.pass_ms(999);
             assert_eq!(script.count(|o| matches!(o, Output::Select { .. })), 0);
-            script.pass_ms(1);
+            script.pass_ms(1).deny(false);
             play = script.reach_play(A).1;
             bytes(&mut script, play);
         }
     }
     assert!(script.has(&Output::EngineTakenOver { engine: A }));
     assert!(script.has(&Output::CloseViewers(CloseReason::TakenOver)));
+}
+
+/// Its engine was long in saying that the session was replaced.
+#[test]
+fn what_turns_out_late_to_have_been_taken_over_is_not_opened_again_there() {
+    let mut script = Script::new();
+    let (attempt, play) = script.reach_active(A);
+    script.feed(Input::Tenure(Tenure::Other));
+    script.feed(Input::BodyEnded { generation: play, failure: Failure::Cut });
+    script.pass_ms(1_000);
+    assert_eq!(script.select().1, [A], "it has not let go in time");
+    script.deny(false);
+    script.pass_ms(500);
+    script.grant(A);
+    assert_eq!(script.count(|o| matches!(o, Output::Open { .. })), 0, "it is waited for");
+    script.feed(Input::StopDone { generation: attempt, outcome: Outcome::Superseded });
+    assert_eq!(script.count(|o| matches!(o, Output::Open { .. })), 0);
+    assert_eq!(script.select().1, [A]);
+    script.deny(false);
+    assert!(until_it_goes_back(&mut script) >= 10_000);
+}
+
+/// Other engines are asked for in vain, until it is this one's turn again.
+fn until_it_goes_back(script: &mut Script) -> u64 {
+    for waited_ms in (100..30_000).step_by(100) {
+        script.pass_ms(100);
+        if script.count(|o| matches!(o, Output::Select { .. })) == 0 {
+            continue;
+        }
+        script.deny(false);
+        if script.count(|o| matches!(o, Output::Select { .. })) == 1 {
+            assert!(script.select().1.is_empty());
+            return waited_ms;
+        }
+    }
+    panic!("never");
+}
+
+/// The body just ends: that another node has the content is learned from the engine's stat.
+#[test]
+fn who_does_not_own_the_stream_gives_way_twice_and_is_contended_for_then() {
+    let mut script = Script::new();
+    let (mut attempt, mut play) = script.reach_active(A);
+    script.feed(Input::Tenure(Tenure::Other));
+    for takeover in 0..3 {
+        script.feed(Input::BodyEnded { generation: play, failure: Failure::Cut });
+        assert_eq!(script.stop(), attempt);
+        let outcome = Outcome::Superseded;
+        script.feed(Input::StopDone { generation: attempt, outcome });
+        assert_eq!(script.select().1, [A]);
+        script.deny(false);
+        if takeover < 2 {
+            let waited_ms = until_it_goes_back(&mut script);
+            assert!((10_000..20_000).contains(&waited_ms), "{waited_ms}");
+            (attempt, play) = script.reach_play(A);
+            bytes(&mut script, play);
+        }
+    }
+    assert!(script.has(&Output::EngineTakenOver { engine: A }));
+    assert!(script.has(&Output::CloseViewers(CloseReason::Contended)), "not unstable");
+}
+
+#[test]
+fn an_owner_is_not_unstable_for_being_taken_over() {
+    let mut script = Script::new();
+    let (_, mut play) = script.reach_active(A);
+    script.feed(Input::Tenure(Tenure::Owner));
+    for _ in 0..12 {
+        let failure = Failure::TakenOver("got newer download".to_owned());
+        script.feed(Input::BodyEnded { generation: play, failure });
+        script.deny(false);
+        script.pass_ms(1_000).deny(false);
+        play = script.reach_play(A).1;
+        bytes(&mut script, play);
+        assert_eq!(script.session.state(), State::Active);
+    }
 }

@@ -225,10 +225,14 @@ fn a_takeover_goes_elsewhere_then_back_once_then_gives_in() {
     script.deny(false);
     assert_eq!(script.count(|o| matches!(o, Output::Select { .. })), 0);
     script.pass_ms(1_000);
+    assert_eq!(script.select().1, [A]);
+    script.deny(false);
     assert!(script.select().1.is_empty());
     let generation = script.grant(A);
     let failure = Failure::TakenOver("got newer download".to_owned());
     script.feed(Input::OpenFailed { generation, failure });
+    assert_eq!(script.select().1, [A]);
+    script.deny(false);
     assert!(script.has(&Output::EngineTakenOver { engine: A }));
     assert_eq!(script.refusal().unwrap().code.status(), 502);
 }

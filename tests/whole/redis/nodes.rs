@@ -116,6 +116,34 @@ fn what_a_killed_process_left_behind_goes() {
     there.leave_unbroken();
 }
 
+/// An engine plays a content for one of them only: the owner goes back to it at once, the other one
+/// gives way.
+#[test]
+fn the_owner_of_a_stream_keeps_the_engine_that_another_node_opens_it_on() {
+    let redis = Redis::start();
+    let engine = rig::engine(rig::one_channel(2_106));
+    let [one, two] = [0, 1].map(|_| {
+        let server = mirrored(&[&engine], &redis.url()).start().ready();
+        await_state(&server, "up");
+        server
+    });
+    let infohash = rig::infohash(2_106);
+    let mut view = View::new(redis.client());
+    let here = Watch::of(Player::open(one.address, &path_of(&infohash)));
+    let owner = eventually("an owner", || view.owner(&infohash));
+    let there = Player::ask(two.address, &path_of(&infohash));
+    let is_back = |control: &ace_emulator::Control| control.counters().sessions_opened >= 3;
+    assert!(engine.control().wait_for(20_000, is_back), "taken, and taken back");
+    here.await_more(4 * SECOND);
+    assert_eq!(view.owner(&infohash), Some(owner));
+    let counters = engine.control().counters();
+    assert_eq!((counters.stops, counters.superseded_stops), (0, 0), "{counters:?}");
+    assert!(!here.has_ended(), "its viewers are kept");
+    let report = here.end().report();
+    assert!(report.is_lawful(), "{report:?}");
+    drop(there);
+}
+
 /// Where there are other nodes, a cold start waits for a moment for the word whose the stream is.
 #[test]
 fn a_cold_start_among_nodes_opens_when_redis_has_said_whose_it_is() {
