@@ -1,8 +1,9 @@
-//! One node's book between shards that know the truth and a Redis that may lose everything.
+//! One node's book between shards that know the truth and a Redis that may lose everything, and that
+//! another node uses, too.
 //!
 //! Checked: nobody is told to stop a viewer or a stream unless somebody said so; at the end, when
 //! nothing is bad any more, Redis says exactly which viewers there are of each stream, and how
-//! many; what has ended is not there, or ends by itself.
+//! many, with all fields of each; what has ended is not there, or ends by itself.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -20,6 +21,9 @@ use ringcast::mirror::book::Input;
 use ringcast::mirror::book::Output;
 use ringcast::mirror::book::Page;
 use ringcast::mirror::book::Question;
+use ringcast::mirror::lease::Ask;
+use ringcast::mirror::lease::Reply;
+use ringcast::mirror::lease::Verb;
 use ringcast::mirror::outbox::Inbound;
 use ringcast::mirror::outbox::Outbox;
 use ringcast::mirror::outbox::Table;
@@ -42,10 +46,12 @@ const SHARDS: usize = 2;
 const STREAMS: u64 = 4;
 const VIEWERS_MAX: usize = 16;
 const ME: &str = "here:1:00000001";
+const THERE: &str = "there:1:00000002";
 
 /// A viewer's record ends by itself, unless it is refreshed.
 const CLIENT_TTL: Duration = Duration::from_secs(20);
 const REFRESH_STEPS: u64 = 50;
+const THEIR_STEPS: u64 = 30;
 
 struct Quiet;
 
@@ -60,14 +66,24 @@ struct Shard {
     telling: Option<u32>,
 }
 
+/// A viewer's record.
+#[derive(Clone, Copy)]
+struct Client {
+    until: Instant,
+    /// Not only the numbers that are refreshed.
+    is_whole: bool,
+}
+
 struct World {
     prng: Prng,
-    bad: [u64; 5],
+    bad: [u64; 7],
     book: Book,
     shards: Vec<(Shard, Outbox, Inbound)>,
     leases: BTreeMap<Infohash, Redis>,
-    /// Members of each stream's set, with the end of each one's record.
-    clients: BTreeMap<Infohash, BTreeMap<ViewerId, Instant>>,
+    /// What the other node owns, as far as it knows.
+    theirs: BTreeMap<Infohash, u64>,
+    /// Members of each stream's set.
+    clients: BTreeMap<Infohash, BTreeMap<ViewerId, Client>>,
     counts: BTreeMap<Infohash, usize>,
     link_up: bool,
     page: Option<Page>,
@@ -95,6 +111,7 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Seen {
         book: Book::new(ME, Wall::from_unix_ms(0), SHARDS, Table::new(entries_max)),
         shards: (0..SHARDS).map(shard).collect(),
         leases: BTreeMap::new(),
+        theirs: BTreeMap::new(),
         clients: BTreeMap::new(),
         counts: BTreeMap::new(),
         link_up: false,
@@ -152,6 +169,7 @@ impl World {
             }
         }
         self.redis_step();
+        self.other_node();
         self.book.handle_timeout(self.now);
         self.outputs();
     }
@@ -326,6 +344,35 @@ impl World {
         self.book.handle(Input::Answered { question, reply }, self.now);
     }
 
+    /// It plays one of the streams for a while, and has the lease when nobody else has.
+    fn other_node(&mut self) {
+        let infohash = stream(self.prng.below(STREAMS) as u8);
+        if self.bad(5) {
+            self.theirs.entry(infohash).or_default();
+        } else if self.is_calm || self.prng.chance(5) {
+            let epoch = self.theirs.remove(&infohash).unwrap_or(0);
+            self.ask_there(infohash, Verb::Release { epoch });
+        }
+        if !self.steps.is_multiple_of(THEIR_STEPS) {
+            return;
+        }
+        for (infohash, epoch) in self.theirs.clone() {
+            let mut reply = self.ask_there(infohash, Verb::Refresh { epoch });
+            if epoch == 0 || matches!(reply, Reply::Free { .. }) {
+                reply = self.ask_there(infohash, Verb::Acquire { known: epoch });
+            }
+            if let Reply::Owned { epoch } = reply {
+                self.theirs.insert(infohash, epoch);
+                self.seen.takeovers += 1;
+            }
+        }
+    }
+
+    fn ask_there(&mut self, infohash: Infohash, verb: Verb) -> Reply {
+        let start = Ask { number: 0, verb }.start(self.now.as_micros() / 1_000, self.steps);
+        self.leases.entry(infohash).or_default().run(THERE, verb, start, self.now)
+    }
+
     fn redis_step(&mut self) {
         let breaks = self.bad(2);
         if self.link_up && breaks {
@@ -341,11 +388,14 @@ impl World {
             self.link_up = true;
             self.input(Input::LinkUp);
         }
+        // FLUSHALL: nobody is told.
+        if self.bad(6) {
+            self.seen.restarts += 1;
+            self.forget();
+        }
         if self.bad(3) {
             self.seen.restarts += 1;
-            self.leases.values_mut().for_each(Redis::forget);
-            self.clients.clear();
-            self.counts.clear();
+            self.forget();
             self.link_up = false;
             self.page = None;
             self.input(Input::LinkDown);
@@ -363,18 +413,27 @@ impl World {
         }
     }
 
+    fn forget(&mut self) {
+        self.leases.values_mut().for_each(Redis::forget);
+        self.clients.clear();
+        self.counts.clear();
+    }
+
     fn apply(&mut self, page: &Page) {
         for (infohash, writes) in &page.batch.streams {
             let clients = self.clients.entry(*infohash).or_default();
+            let until = self.now + CLIENT_TTL;
             for (id, write) in &writes.viewers {
-                match write {
-                    ViewerWrite::Full(..) | ViewerWrite::Stats(..) => {
-                        clients.insert(*id, self.now + CLIENT_TTL);
-                    }
+                let before = clients.get(id).filter(|client| client.until > self.now);
+                let is_whole = match write {
+                    ViewerWrite::Full(..) => true,
+                    ViewerWrite::Stats(..) => before.is_some_and(|client| client.is_whole),
                     ViewerWrite::Gone => {
                         clients.remove(id);
+                        continue;
                     }
-                }
+                };
+                clients.insert(*id, Client { until, is_whole });
             }
             self.counts.insert(*infohash, page.crowds[infohash].viewers);
         }
@@ -389,9 +448,10 @@ impl World {
             let truth: BTreeSet<ViewerId> =
                 all.filter(|(_, of)| **of == n).map(|(id, _)| *id).collect();
             let clients = self.clients.get(&stream(n)).cloned().unwrap_or_default();
-            let told: BTreeSet<ViewerId> =
-                clients.iter().filter(|(_, until)| **until > now).map(|(id, _)| *id).collect();
-            assert_eq!(told, truth, "viewers of stream {n}");
+            let told: BTreeMap<_, _> = clients.iter().filter(|(_, it)| it.until > now).collect();
+            assert!(told.keys().copied().eq(&truth), "viewers of stream {n}");
+            let is_whole = told.values().all(|client| client.is_whole);
+            assert!(is_whole, "a record of stream {n} has only numbers");
             if !truth.is_empty() {
                 assert_eq!(self.counts.get(&stream(n)), Some(&truth.len()));
             }

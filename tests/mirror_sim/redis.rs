@@ -63,9 +63,11 @@ impl Redis {
             }
             Verb::Refresh { epoch } => match owner {
                 None => Reply::Free { epoch: self.epoch },
-                Some(_) if self.epoch < epoch || (is_mine && self.epoch == epoch) => {
-                    self.grant(me, epoch, now)
+                Some(_) if self.epoch < epoch => {
+                    self.grant(me, epoch, now);
+                    Reply::Retaken { epoch }
                 }
+                Some(_) if is_mine && self.epoch == epoch => self.grant(me, epoch, now),
                 Some(_) if is_mine => Reply::Owned { epoch: self.epoch },
                 Some(_) => self.held(now),
             },

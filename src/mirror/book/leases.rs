@@ -32,6 +32,8 @@ pub(super) struct Held {
     pub(super) brain: Lease,
     /// The epoch that was published last.
     told_epoch: u64,
+    /// The epoch that Redis named last, whoever's it is.
+    seen: u64,
 }
 
 /// A lease that is being given back; its stream may be running again already.
@@ -48,7 +50,7 @@ impl Book {
         let number = self.next_lease;
         let brain = Lease::new(known, self.link_up, now);
         let entry = self.streams.entry(infohash).or_default();
-        entry.lease = Some(Held { number, brain, told_epoch: 0 });
+        entry.lease = Some(Held { number, brain, told_epoch: 0, seen: 0 });
         entry.started = false;
         self.drain_lease(infohash);
     }
@@ -69,6 +71,20 @@ impl Book {
         if let Some(parting) = self.parting.iter_mut().find(|p| p.held.number == number) {
             parting.held.brain.handle(input, now);
             self.drain_parting();
+        }
+    }
+
+    /// A stream that has another epoch than before has passed to another node, or Redis has lost its
+    /// owner, perhaps with everything else, and it was taken anew. Either way what is ours to write of
+    /// it may not be there.
+    pub(super) fn note_epoch(&mut self, question: &Question) {
+        let entry = self.streams.get_mut(&question.infohash);
+        let held = entry.and_then(|entry| entry.lease.as_mut());
+        let Some(held) = held.filter(|held| held.number == question.lease) else { return };
+        let epoch = held.brain.standing().epoch();
+        if epoch > 0 {
+            let before = std::mem::replace(&mut held.seen, epoch);
+            self.resync_wanted |= before > 0 && before != epoch;
         }
     }
 

@@ -9,8 +9,8 @@
 //!   are a foreign writer's.
 //! - Metadata is written by the owner alone, while Redis has confirmed it; a stream held by another
 //!   node keeps its viewers here and writes only those.
-//! - After a connection, a lost batch or an overflow every shard is asked for everything, and what
-//!   it does not tell any more is taken off.
+//! - After a connection, a lost batch, an overflow or a change of a stream's epoch every shard is asked
+//!   for everything, and what it does not tell any more is taken off.
 
 mod leases;
 mod messages;
@@ -117,11 +117,10 @@ impl Book {
             Input::LinkUp => self.on_link(true, now),
             Input::LinkDown => self.on_link(false, now),
             Input::Answered { question, reply } => {
-                // Our lease is gone without a trace: so is everything else.
-                let owned = self.standing(&question.infohash).map_or(0, Standing::epoch);
-                self.resync_wanted |= owned > 0 && reply == lease::Reply::Free { epoch: 0 };
+                self.resync_wanted |= matches!(reply, lease::Reply::Retaken { .. });
                 let input = lease::Input::Answered { number: question.ask.number, reply };
                 self.feed_lease(question.infohash, question.lease, input, now);
+                self.note_epoch(&question);
             }
             Input::Lost { question } => {
                 let input = lease::Input::Lost { number: question.ask.number };

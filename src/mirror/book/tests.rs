@@ -136,6 +136,18 @@ impl Case {
         self.tell(shard, Record::Stream(Box::new(facts(n, Some("e1")))));
     }
 
+    /// What is due by then happens.
+    fn pass(&mut self, ms: u64) {
+        self.ms = ms;
+        self.book.handle_timeout(at(ms));
+        self.write(true);
+    }
+
+    fn tellings(&self) -> usize {
+        let all = |(_, order): &&(Option<usize>, Order)| matches!(order, Order::TellAll { .. });
+        self.orders.iter().filter(all).count()
+    }
+
     fn reply(&mut self, reply: Reply) {
         let question = self.questions.pop().unwrap();
         self.input(Input::Answered { question, reply });
@@ -242,11 +254,39 @@ fn a_stream_that_was_foreign_is_told_whole_when_it_is_ours() {
 fn a_redis_that_was_emptied_under_the_connection_is_told_everything() {
     let mut case = Case::up();
     case.own(0, 7);
-    case.ms = 6_000;
-    case.book.handle_timeout(at(case.ms));
-    case.input(Input::Written { ok: true });
+    case.pass(6_000);
     case.reply(Reply::Free { epoch: 0 });
-    assert_eq!(case.orders.last(), Some(&(None, Order::TellAll { generation: 2 })));
+    let asked = case.questions.last().unwrap().ask.verb;
+    assert_eq!((asked, case.tellings()), (Verb::Acquire { known: 5 }, 1));
+    case.reply(Reply::Owned { epoch: 6 });
+    assert_eq!(case.tellings(), 2);
+}
+
+/// Of two nodes one finds out that Redis was emptied; the other one sees that the first has the stream
+/// anew, or has it now itself, or has lost it.
+#[test]
+fn what_passes_from_node_to_node_is_told_again() {
+    let held = |epoch| {
+        let ttl = Duration::from_secs(9);
+        Reply::Held { by: THERE.to_owned(), epoch, ttl }
+    };
+    let mut case = Case::up();
+    case.stream(0, 7);
+    case.reply(held(5));
+    case.pass(6_000);
+    case.reply(held(5));
+    assert_eq!(case.tellings(), 1, "it is theirs as before");
+    for (ms, reply, tellings) in [
+        (12_000, held(6), 2),
+        (18_000, Reply::Owned { epoch: 7 }, 3),
+        (24_000, Reply::Owned { epoch: 7 }, 3),
+        (30_000, Reply::Retaken { epoch: 7 }, 4),
+        (36_000, held(8), 5),
+    ] {
+        case.pass(ms);
+        case.reply(reply);
+        assert_eq!(case.tellings(), tellings, "at {ms}");
+    }
 }
 
 /// A process that was stopped for longer than its lease knows nothing of who has it now.

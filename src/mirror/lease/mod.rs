@@ -260,16 +260,6 @@ impl Lease {
             && self.next_verb == Next::Nothing
     }
 
-    /// Whether an owner may open a session now. While this is unknown it plays on, and waits with
-    /// whatever would contend with another owner.
-    pub const fn may_open(&self) -> bool {
-        match &self.standing {
-            Standing::Owned { .. } | Standing::Unowned | Standing::Foreign { .. } => true,
-            Standing::Unknown { epoch } => *epoch == 0,
-            Standing::Held { .. } | Standing::Released => false,
-        }
-    }
-
     pub fn check_invariants(&self) {
         assert!(self.standing.epoch() <= self.known);
         assert!(self.to_ask.is_none_or(|ask| self.pending.is_some_and(|p| p.ask == ask)));
@@ -324,15 +314,19 @@ impl Lease {
     fn on_reply(&mut self, pending: Pending, reply: Reply, now: Instant) {
         if self.standing == Standing::Released {
             // An acquire that was out when the stream ended, and succeeded: given back as well.
-            let Reply::Owned { epoch } = reply else { return self.then(Next::Nothing, now) };
+            let (Reply::Owned { epoch } | Reply::Retaken { epoch }) = reply else {
+                return self.then(Next::Nothing, now);
+            };
             self.known = self.known.max(epoch);
             return self.then(Next::Release, now);
         }
         match reply {
-            Reply::Owned { epoch } if pending.ask.verb.gave_time(epoch) => {
+            Reply::Owned { epoch } | Reply::Retaken { epoch }
+                if pending.ask.verb.gave_time(epoch) =>
+            {
                 self.on_owned(epoch, pending.sent_at, now);
             }
-            Reply::Owned { epoch } => self.on_read(epoch, now),
+            Reply::Owned { epoch } | Reply::Retaken { epoch } => self.on_read(epoch, now),
             Reply::Held { by, epoch, ttl } => {
                 self.known = self.known.max(epoch);
                 self.standing = Standing::Held { by, epoch };

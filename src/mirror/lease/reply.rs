@@ -7,6 +7,11 @@ pub enum Reply {
     Owned {
         epoch: u64,
     },
+    /// Ours as it was asked to be: another one had it with a lower epoch, from a Redis that had forgotten
+    /// ours, and whatever else it had.
+    Retaken {
+        epoch: u64,
+    },
     Held {
         by: String,
         epoch: u64,
@@ -28,6 +33,7 @@ impl Reply {
         let epoch = u64::try_from(epoch).ok()?;
         match outcome {
             "owned" if epoch > 0 => Some(Self::Owned { epoch }),
+            "retaken" if epoch > 0 => Some(Self::Retaken { epoch }),
             "held" if epoch > 0 => {
                 // -1: a key without an end. It is looked at again like any other.
                 let ttl = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(u64::MAX));
