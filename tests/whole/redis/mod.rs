@@ -62,6 +62,20 @@ fn await_clients(view: &mut View, infohash: &str, ids: &[&str]) {
     });
 }
 
+/// Waits until a stream has left nothing but what ends by itself, and the fence.
+fn await_end(view: &mut View, infohash: &str) {
+    let ending = ["last_client_disconnect_time", "metadata", "owner:epoch"];
+    eventually("nothing but what ends by itself", || {
+        let left = view.suffixes(infohash);
+        left.iter().all(|suffix| ending.contains(&suffix.as_str())).then_some(())
+    });
+    for suffix in ending {
+        let key = view.key(infohash, suffix);
+        let ttl_ms = view.call(&["PTTL", &key]).number();
+        assert_ne!(ttl_ms, -1, "{key} stays");
+    }
+}
+
 fn path_of(infohash: &str) -> String {
     format!("/ace/getstream?infohash={infohash}")
 }
