@@ -2,12 +2,14 @@
 //! and obeyed, and that nobody who watches notices what becomes of Redis.
 
 mod commands;
+mod ends;
 mod events;
 mod foreign;
 mod load;
 mod nodes;
 mod places;
 mod schema;
+mod scripts;
 mod snapshots;
 mod uring;
 mod weather;
