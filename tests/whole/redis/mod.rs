@@ -11,6 +11,7 @@ mod places;
 mod schema;
 mod scripts;
 mod snapshots;
+mod sweep;
 mod uring;
 mod weather;
 
