@@ -147,7 +147,12 @@ async fn messages(client: &Client) -> Result<redis::aio::PubSub, String> {
 }
 
 async fn cluster(nodes: &[ConnectionInfo], tags: Option<bool>) -> Result<Link, String> {
-    let tags = tags.unwrap_or(true);
+    if tags == Some(false) {
+        return Err("a Cluster needs all keys of a stream in one slot: RINGCAST_REDIS_HASH_TAGS \
+                    must be auto or on"
+            .to_owned());
+    }
+    let tags = true;
     let pipe = async |answer_max: Duration| {
         let client = ClusterClient::builder(nodes.to_vec())
             .connection_timeout(CONNECT_MAX)
@@ -206,4 +211,17 @@ pub fn said(error: RedisError) -> String {
         None => error.to_string(),
     };
     text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_without_hash_tags_is_refused_by_the_name_of_the_setting() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let refused = runtime.block_on(cluster(&[], Some(false)));
+        let Err(why) = refused else { panic!("connected to nothing") };
+        assert!(why.contains("RINGCAST_REDIS_HASH_TAGS"), "{why}");
+    }
 }

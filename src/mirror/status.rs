@@ -4,6 +4,7 @@ use crate::base::counters::Counter;
 use crate::base::time::Instant;
 use crate::mirror::snapshots::desk::Desk;
 use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Status {
     last_reply_us: Counter,
     lag_ms: Counter,
     dropped: Counter,
+    /// What shards had to tell of their rings and found no room. Each of them counts here.
+    not_shelved: AtomicU64,
     /// Commands that were carried out, and bytes of them.
     commands: Counter,
     bytes: Counter,
@@ -71,7 +74,11 @@ impl Status {
 
     /// Records, events and chunks that found no room.
     pub fn dropped(&self) -> u64 {
-        self.dropped.get()
+        self.dropped.get() + self.not_shelved.load(Relaxed)
+    }
+
+    pub(super) fn not_shelved(&self) {
+        self.not_shelved.fetch_add(1, Relaxed);
     }
 
     pub fn set_dropped(&self, dropped: u64) {

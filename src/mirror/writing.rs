@@ -52,11 +52,16 @@ pub(super) async fn write(mut pipe: Pipe, groups: Vec<Group>) -> Written {
         let first = values.len() - group.stops.len();
         for ((infohash, viewers), value) in group.stops.iter().zip(&values[first..]) {
             let Value::Array(found) = value else { continue };
-            let set = viewers.iter().zip(found).filter(|(_, value)| **value != Value::Nil);
-            written.stops.extend(set.map(|(viewer, _)| (*infohash, *viewer)));
+            let stopped = viewers.iter().zip(found).filter(|(_, value)| is_stop(value));
+            written.stops.extend(stopped.map(|(viewer, _)| (*infohash, *viewer)));
         }
     }
     written
+}
+
+/// Whatever else stands there stops nobody.
+fn is_stop(value: &Value) -> bool {
+    matches!(value, Value::BulkString(text) if text == b"true")
 }
 
 /// As it goes over the wire, without making it: a chunk is a megabyte.
@@ -114,4 +119,18 @@ fn note_refusals(values: &[Value], refused: &mut Option<String>) -> Option<Strin
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_word_of_the_schema_stops_a_viewer() {
+        let text = |text: &str| Value::BulkString(text.into());
+        assert!(is_stop(&text("true")));
+        for other in [text("false"), text("1"), text(""), Value::Nil, Value::Int(1)] {
+            assert!(!is_stop(&other), "{other:?}");
+        }
+    }
 }

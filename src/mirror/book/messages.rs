@@ -9,6 +9,7 @@ use crate::mirror::lease;
 use crate::mirror::outbox::Batch;
 use crate::mirror::records::Record;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 #[derive(Clone, PartialEq, Debug)]
@@ -115,6 +116,8 @@ pub struct Page {
     pub batch: Batch,
     /// Of the streams in the batch: viewers of this worker, and whether the stream is ours.
     pub crowds: BTreeMap<Infohash, Crowd>,
+    /// Of these, streams that are not stopping any more.
+    pub revived: BTreeSet<Infohash>,
     pub node: Option<NodeWrite>,
     /// Viewers whose stop keys are to be looked for.
     pub stops: Vec<(Infohash, Vec<ViewerId>)>,

@@ -173,6 +173,12 @@ impl Book {
             let is_owner = entry.is_none_or(Entry::is_owner);
             page.crowds.insert(*infohash, Crowd { viewers, is_owner });
         }
+        for (infohash, crowd) in &page.crowds {
+            let entry = self.streams.get_mut(infohash).filter(|_| crowd.is_owner);
+            if entry.is_some_and(Entry::take_revived) {
+                page.revived.insert(*infohash);
+            }
+        }
         if now >= self.node_at && !self.closing {
             self.node_at = now + NODE_EVERY;
             page.node = Some(self.node_write());

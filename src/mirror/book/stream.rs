@@ -19,6 +19,9 @@ pub(super) struct Entry {
     /// The generation of the last facts.
     pub(super) generation: u32,
     pub(super) started: bool,
+    is_stopping: bool,
+    /// Its end was called off, and Redis may still say that it is stopping.
+    is_revived: bool,
     /// Something of it was not written; it is told again when the stream is ours.
     pub(super) is_owed: bool,
     pub(super) failover: Option<(String, &'static str)>,
@@ -65,6 +68,17 @@ impl Seen {
 }
 
 impl Entry {
+    pub(super) fn note_state(&mut self, state: &str) {
+        let is_stopping = state == "stopping";
+        let was_stopping = std::mem::replace(&mut self.is_stopping, is_stopping);
+        self.is_revived = !is_stopping && (self.is_revived || was_stopping);
+    }
+
+    /// Once.
+    pub(super) const fn take_revived(&mut self) -> bool {
+        std::mem::replace(&mut self.is_revived, false)
+    }
+
     pub(super) fn gate(&self) -> Gate {
         match &self.lease {
             Some(held) => gate_of(held.brain.standing()),

@@ -48,6 +48,7 @@ impl Book {
         }
         let entry = self.streams.get_mut(&infohash).expect("made above");
         entry.generation = self.generation;
+        entry.note_state(facts.state);
         entry.content_id = facts.content_id;
         let engine = facts.engine.as_ref().map(|engine| engine.id.clone());
         let mut events = Vec::new();

@@ -463,6 +463,19 @@ fn a_failover_is_told_with_the_engine_that_follows() {
 }
 
 #[test]
+fn a_stream_that_was_stopping_and_is_not_any_more_is_said_to_be_so_once() {
+    let mut case = Case::up();
+    case.own(0, 7);
+    case.write(true);
+    let mut tell = |state| {
+        let facts = StreamFacts { state, ..facts(7, None) };
+        case.tell(0, Record::Stream(Box::new(facts)));
+        case.write(true).revived.len()
+    };
+    assert_eq!(["stopping", "connecting", "active"].map(&mut tell), [0, 1, 0]);
+}
+
+#[test]
 fn a_process_that_ends_gives_everything_back() {
     let mut case = Case::up();
     case.own(0, 7);

@@ -10,8 +10,6 @@ use crate::mirror::status::Status;
 use crate::ring::Ring;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 use std::sync::mpsc::SyncSender;
 use std::sync::mpsc::sync_channel;
@@ -44,7 +42,6 @@ pub struct Shelf {
     queue: SyncSender<Told>,
     waker: Arc<dyn Waker>,
     status: Arc<Status>,
-    lost: Arc<AtomicU64>,
 }
 
 /// A ring that the mirror has. Dropped, its stream is over.
@@ -63,7 +60,7 @@ pub struct Rings {
 
 pub fn shelf(waker: Arc<dyn Waker>, status: Arc<Status>) -> (Shelf, Rings) {
     let (queue, told) = sync_channel(TOLD_MAX);
-    let shelf = Shelf { queue, waker, status, lost: Arc::new(AtomicU64::new(0)) };
+    let shelf = Shelf { queue, waker, status };
     (shelf, Rings { told, known: BTreeMap::new() })
 }
 
@@ -91,12 +88,8 @@ impl Shelf {
         if self.queue.try_send(told).is_ok() {
             self.waker.wake();
         } else {
-            self.lost.fetch_add(1, Relaxed);
+            self.status.not_shelved();
         }
-    }
-
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Relaxed)
     }
 
     /// Redis may have something to prime a ring from: it is up, or about to be for the first time.

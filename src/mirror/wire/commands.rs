@@ -11,6 +11,9 @@ use std::time::Duration;
 /// script by its hash.
 const WITH_END: &str = include_str!("../scripts/write.lua");
 
+const SET_UNLESS: &str = "if redis.call('EXISTS', KEYS[1]) == 0 then \
+     redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2]) end";
+
 /// `verb` with the key and what is added to the command.
 pub(super) fn with_end(verb: &str, key: &str, ttl: Duration) -> Cmd {
     let mut eval = redis::cmd("EVAL");
@@ -22,6 +25,13 @@ pub(super) fn set(key: &str, value: impl redis::ToRedisArgs, ttl: Duration) -> C
     let mut set = redis::cmd("SET");
     set.arg(key).arg(value).arg("PX").arg(ms(ttl));
     set
+}
+
+/// Where another key is not there any more: nobody is left in the set, on whichever node.
+pub(super) fn set_unless(other: &str, key: &str, value: String, ttl: Duration) -> Cmd {
+    let mut eval = redis::cmd("EVAL");
+    eval.arg(SET_UNLESS).arg(2).arg(other).arg(key).arg(value).arg(ms(ttl));
+    eval
 }
 
 /// Of a key that may be there; where it is not, none is made.

@@ -11,6 +11,7 @@ use self::commands::Hash;
 use self::commands::expire;
 use self::commands::seconds;
 use self::commands::set;
+use self::commands::set_unless;
 use self::commands::unlink;
 use self::commands::with_end;
 use crate::base::ids::Infohash;
@@ -61,7 +62,11 @@ impl Writer<'_> {
         let mut groups = Vec::new();
         for (infohash, writes) in &page.batch.streams {
             let crowd = page.crowds.get(infohash).copied().unwrap_or_default();
-            push(&mut groups, self.stream(infohash, writes, crowd));
+            let mut commands = self.stream(infohash, writes, crowd);
+            if page.revived.contains(infohash) {
+                commands.push(unlink(&self.keys.stopping(infohash)));
+            }
+            push(&mut groups, commands);
         }
         for chunk in &page.batch.chunks {
             push(&mut groups, self.chunk(chunk));
@@ -155,7 +160,8 @@ impl Writer<'_> {
         } else {
             out.push(unlink(&worker));
             if !left.is_empty() {
-                out.push(set(&self.keys.last_disconnect(id), seconds(self.now), ttl));
+                let last = self.keys.last_disconnect(id);
+                out.push(set_unless(&clients, &last, seconds(self.now), ttl));
             }
         }
     }

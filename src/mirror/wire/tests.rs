@@ -85,7 +85,8 @@ fn page() -> Page {
     let crowds = BTreeMap::from([(infohash, Crowd { viewers: 1, is_owner: true })]);
     let loads = BTreeMap::from([("e1".to_owned(), 1)]);
     let node = Some(NodeWrite { started_at: at, streams: 1, viewers: 1, loads });
-    Page { batch, crowds, node, stops: vec![(infohash, vec![ViewerId(1)])] }
+    let stops = vec![(infohash, vec![ViewerId(1)])];
+    Page { batch, crowds, node, stops, ..Page::default() }
 }
 
 fn commands(page: &Page) -> Vec<Vec<String>> {
@@ -159,4 +160,28 @@ fn what_another_node_owns_is_not_written() {
     let all: Vec<_> = commands(&page).iter().map(|words| unfolded(words)).collect();
     assert!(!all.iter().any(|words| words[1].ends_with(":metadata")));
     assert!(all.iter().any(|words| words[0] == "SADD" && words[1].ends_with(":clients")));
+}
+
+#[test]
+fn the_last_viewer_of_a_worker_may_not_be_the_last_of_the_stream() {
+    let mut page = page();
+    page.crowds.values_mut().for_each(|crowd| crowd.viewers = 0);
+    let all = commands(&page);
+    let last = all.iter().find(|words| {
+        words.iter().any(|word| word.ends_with("_time") && word.contains("last_client"))
+    });
+    let last = last.expect("the time is written");
+    assert_eq!((last[0].as_str(), last[2].as_str()), ("EVAL", "2"));
+    assert!(last[3].ends_with(":clients"), "only where nobody is left on any worker: {last:?}");
+}
+
+#[test]
+fn a_stream_whose_end_was_called_off_is_not_stopping() {
+    let mut page = page();
+    let is_unlinked = |all: &[Vec<String>]| {
+        all.iter().any(|words| words[0] == "UNLINK" && words[1].ends_with(":stopping"))
+    };
+    assert!(!is_unlinked(&commands(&page)));
+    page.revived = page.crowds.keys().copied().collect();
+    assert!(is_unlinked(&commands(&page)));
 }
