@@ -37,6 +37,7 @@ use crate::mirror::upkeep::Upkeep;
 use crate::mirror::wire::Writer;
 use crate::mirror::writing;
 use crate::mirror::writing::Written;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -69,6 +70,7 @@ pub(super) enum News {
     Connected(Result<Box<Link>, String>),
     Answered(Question, Option<lease::Reply>),
     Pong(bool),
+    Loads(BTreeMap<String, u32>),
     Written(Written),
     Command(Command),
     /// A pipe broke.
@@ -212,6 +214,7 @@ impl<'a> Driver<'a> {
             match output {
                 Output::Ask(question) => self.ask(question, now),
                 Output::Order { shard, order } => self.shards.order(shard, order),
+                Output::LookAtLoads(engines) => self.look_at_loads(engines),
                 Output::Subscribe(infohash) => self.interest(Interest::Begin(infohash)),
                 Output::Unsubscribe(infohash) => self.interest(Interest::End(infohash)),
                 Output::Foreign { infohash, by } => self.say_foreign(infohash, &by, now),
@@ -289,6 +292,13 @@ impl<'a> Driver<'a> {
         self.spawn(async move { News::Answered(question, questions::ask(asks, &command).await) });
     }
 
+    fn look_at_loads(&mut self, engines: Vec<String>) {
+        let Some(up) = &self.up else { return };
+        let (asks, keys, me) =
+            (up.asks.clone(), self.keys.clone(), self.settings.worker_id.clone());
+        self.spawn(async move { News::Loads(questions::loads(asks, &keys, engines, &me).await) });
+    }
+
     fn take_snapshots(&mut self, now: Instant) {
         let jobs = self.desk.round(&mut self.book, now);
         self.status.set_snapshots(&self.desk);
@@ -339,6 +349,7 @@ impl<'a> Driver<'a> {
                     self.heard(now);
                 }
             }
+            News::Loads(loads) => self.book.handle(book::Input::Loads(loads), now),
             News::Written(written) => self.on_written(written, now),
             News::Snapshot(done) => {
                 if let Some((shard, order)) = self.desk.done(done) {

@@ -13,6 +13,7 @@ use crate::mirror::lease::Verb;
 use crate::mirror::link::Pipe;
 use redis::Cmd;
 use redis::Value;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Each verb after what they all begin with.
@@ -85,6 +86,27 @@ fn text(value: &Value) -> Option<String> {
         Value::SimpleString(text) => Some(text.clone()),
         _ => None,
     }
+}
+
+/// Sessions that other workers have on each of these engines. What is not answered is not known.
+pub(super) async fn loads(
+    mut pipe: Pipe,
+    keys: &Keys,
+    engines: Vec<String>,
+    me: &str,
+) -> BTreeMap<String, u32> {
+    let mut loads = BTreeMap::new();
+    for engine in engines {
+        let mut hash = redis::cmd("HGETALL");
+        hash.arg(keys.engine_load(&engine));
+        let answered = tokio::time::timeout(ANSWER_MS_MAX, pipe.ask(&hash)).await;
+        let Ok(Ok(value)) = answered else { break };
+        // Of another type: not ours.
+        let Ok(workers) = redis::from_redis_value::<BTreeMap<String, u32>>(value) else { continue };
+        let others = workers.iter().filter(|(worker, _)| *worker != me);
+        loads.insert(engine, others.fold(0, |sum, (_, n)| n.saturating_add(sum)));
+    }
+    loads
 }
 
 pub(super) async fn ping(mut pipe: Pipe) -> bool {

@@ -24,6 +24,8 @@ pub enum Record {
     Viewer(Box<ViewerFacts>),
     ViewerStats(ViewerStats),
     ViewerGone(Box<ViewerGone>),
+    /// The names of the engines that the pool knows.
+    Engines(Vec<String>),
     /// The shard has told everything that it has, as it was asked to.
     Synced {
         generation: u32,

@@ -11,6 +11,7 @@ use crate::base::ids::Target;
 use crate::base::ids::ViewerId;
 use crate::base::time::Instant;
 use crate::base::time::Wall;
+use crate::engine::pool;
 use crate::mirror::LeaseView;
 use crate::mirror::Order;
 use crate::mirror::Outbox;
@@ -54,6 +55,8 @@ pub(crate) struct Teller {
     telling: Option<(u32, usize)>,
     /// Not before then: the queue was full.
     telling_at: Instant,
+    /// Names of the engines that were told, where the pool is.
+    engines: Vec<String>,
 }
 
 /// What a stream remembers for its own records.
@@ -91,6 +94,7 @@ impl Teller {
             owed: 0.0,
             telling: None,
             telling_at: Instant::ZERO,
+            engines: Vec::new(),
         }
     }
 
@@ -151,12 +155,15 @@ impl Core {
     fn tell_all(&mut self, teller: &mut Teller) {
         let Some((generation, mut place)) = teller.telling else { return };
         let serials: Vec<u64> = self.sources.keys().copied().collect();
-        if teller.outbox.room() < serials.len() + 2 {
+        if teller.outbox.room() < serials.len() + 3 {
             // The mirror empties it soon, unless it is being started again.
             teller.telling_at = self.now + FULL_PAUSE;
             return;
         }
         if place == 0 {
+            if !teller.engines.is_empty() {
+                teller.outbox.tell(Record::Engines(teller.engines.clone()));
+            }
             for serial in serials {
                 self.tell_stream_to(teller, serial);
             }
@@ -175,6 +182,15 @@ impl Core {
         } else {
             teller.telling = None;
             teller.outbox.tell(Record::Synced { generation });
+        }
+    }
+
+    /// The pool has changed: where others are to be counted.
+    pub(crate) fn tell_engines(&mut self) {
+        let (Some(pool), Some(teller)) = (&self.pool, &mut self.teller) else { return };
+        if pool.names().ne(teller.engines.iter().map(String::as_str)) {
+            teller.engines = pool.names().map(str::to_owned).collect();
+            teller.outbox.tell(Record::Engines(teller.engines.clone()));
         }
     }
 
@@ -314,6 +330,7 @@ impl Core {
                     self.feed(serial, Input::Kick { reason });
                 }
             }
+            Order::Loads(loads) => self.ask_pool(pool::Input::Elsewhere(loads)),
             Order::Primed { serial, bytes } => self.on_primed(serial, &bytes),
             Order::Lease { infohash, view } => {
                 if let Some(serial) = self.source_keys.get(&Target::Infohash(infohash)).copied() {

@@ -73,7 +73,7 @@ impl Core {
                 self.mail.send(owner, Message::Vacate { engine });
             }
             pool::Output::Warning { text } => tracing::warn!("{text}"),
-            pool::Output::Changed => {}
+            pool::Output::Changed => self.tell_engines(),
         }
     }
 

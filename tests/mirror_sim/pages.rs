@@ -323,12 +323,15 @@ impl World {
                             shard.telling = Some(generation);
                         }
                     }
-                    Order::Lease { .. } => {}
+                    Order::Lease { .. } | Order::Loads(_) => {}
                     Order::StopViewer { .. } | Order::StopStream { .. } => {
                         panic!("nobody has asked for {order:?}")
                     }
                 },
-                Output::Subscribe(_) | Output::Unsubscribe(_) | Output::Foreign { .. } => {}
+                Output::LookAtLoads(_)
+                | Output::Subscribe(_)
+                | Output::Unsubscribe(_)
+                | Output::Foreign { .. } => {}
             }
         }
     }

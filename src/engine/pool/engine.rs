@@ -37,6 +37,8 @@ pub(super) struct Engine {
     /// What the last licence failure said: a warning is written once.
     licence: Option<String>,
     pub(super) sessions: u32,
+    /// Of other nodes that share it. They are not ours to limit.
+    pub(super) elsewhere: u32,
     /// The value of the pool's count of choices when it was last chosen.
     pub(super) chosen_at: u64,
     pub(super) chosen_total: u64,
@@ -90,6 +92,7 @@ impl Engine {
             version: None,
             licence: None,
             sessions: 0,
+            elsewhere: 0,
             chosen_at: 0,
             chosen_total: 0,
             failures_total: 0,

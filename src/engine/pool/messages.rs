@@ -1,5 +1,6 @@
 //! What goes into the pool and what comes out of it: plain values, no behaviour.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -116,6 +117,9 @@ pub enum Input {
         engine: EngineId,
         draining: bool,
     },
+    /// Sessions of other nodes by the engine's name, as far as they are known; none of those that are
+    /// not named.
+    Elsewhere(BTreeMap<String, u32>),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

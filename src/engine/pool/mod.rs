@@ -151,6 +151,7 @@ impl Pool {
                     self.has_changed = true;
                 }
             }
+            Input::Elsewhere(sessions) => self.note_elsewhere(&sessions),
         }
         self.handle_timeout(now);
         self.vacate();
@@ -172,6 +173,11 @@ impl Pool {
         if self.poll_timeout().is_some_and(|at| at <= now) {
             self.run_due(now);
         }
+    }
+
+    /// Of the engines that sources name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.engines.values().filter(|engine| !engine.is_gone).map(|engine| &*engine.name)
     }
 
     /// Engines that answer: 0 makes the process not ready.
@@ -222,6 +228,12 @@ impl Pool {
         }
         assert_eq!(self.by_address.len(), self.engines.len());
         assert!(self.reservations.values().all(|held| self.engines.contains_key(&held.engine)));
+    }
+
+    fn note_elsewhere(&mut self, sessions: &BTreeMap<String, u32>) {
+        for engine in self.engines.values_mut() {
+            engine.elsewhere = sessions.get(&*engine.name).copied().unwrap_or(0);
+        }
     }
 
     fn source_read(&mut self, read: Result<bool, Option<String>>, source: &str, now: Instant) {

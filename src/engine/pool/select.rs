@@ -1,5 +1,5 @@
-//! Which engine serves next: usable and under its limit, then least sessions, then forwarded,
-//! then least recently chosen.
+//! Which engine serves next: usable and under its limit, then least sessions (those of other nodes
+//! included), then forwarded, then least recently chosen.
 //!
 //! *Usable* has two grades. Known to answer comes first; an engine that was never asked yet, has
 //! an open strike, or is called unhealthy by its orchestrator is taken only when no better one is
@@ -127,7 +127,7 @@ impl Pool {
                     // A query goes where the session would: first where there is room.
                     !self.has_room(engine),
                     select.prefer != Some(**id),
-                    engine.sessions,
+                    engine.sessions.saturating_add(engine.elsewhere),
                     Reverse(engine.forwarded),
                     select.order.map_or(engine.chosen_at, |order| rank(order, &engine.name)),
                     **id,

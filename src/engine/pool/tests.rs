@@ -164,6 +164,19 @@ fn least_sessions_then_forwarded_then_least_recently_chosen() {
 }
 
 #[test]
+fn sessions_of_other_nodes_count_for_the_choice_and_not_for_the_limit() {
+    let mut bench = Bench::new("10.0.0.1,name=a,max=2 10.0.0.2,name=b");
+    let elsewhere = |a, b| BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]);
+    bench.handle(Input::Elsewhere(elsewhere(2, 0)));
+    assert_eq!([bench.chosen(), bench.chosen()], ["b", "b"]);
+    bench.handle(Input::Elsewhere(elsewhere(2, 9)));
+    assert_eq!([bench.chosen(), bench.chosen()], ["a", "a"], "its limit is for ours");
+    // They are gone, or nobody knows of them any more.
+    bench.handle(Input::Elsewhere(BTreeMap::new()));
+    assert_eq!(bench.chosen(), "b", "a is full");
+}
+
+#[test]
 fn two_hundred_selects_in_one_turn_never_exceed_a_limit() {
     let mut bench = Bench::with_limit("10.0.0.1,max=3 10.0.0.2 10.0.0.3,max=100", 5);
     let mut granted = BTreeMap::<EngineId, u32>::new();

@@ -33,6 +33,8 @@ pub enum Input {
     Written {
         ok: bool,
     },
+    /// Sessions of other workers, by engine.
+    Loads(BTreeMap<String, u32>),
     Command(Command),
     /// The process ends: every lease goes back.
     Close,
@@ -46,6 +48,8 @@ pub enum Output {
         shard: Option<usize>,
         order: Order,
     },
+    /// What other workers have on these engines.
+    LookAtLoads(Vec<String>),
     Subscribe(Infohash),
     Unsubscribe(Infohash),
     /// Its keys are another program's: one line for the operator.
@@ -75,6 +79,8 @@ pub enum Order {
         infohash: Infohash,
         view: LeaseView,
     },
+    /// Sessions of other nodes, by engine; of those that are not named nothing is known.
+    Loads(BTreeMap<String, u32>),
     /// What Redis has of a stream that starts there.
     Primed {
         serial: u64,

@@ -71,6 +71,8 @@ pub struct Book {
     known: BTreeMap<Infohash, u64>,
     next_lease: u64,
     loads: BTreeMap<String, u32>,
+    /// Those that a stream may be started on.
+    engines_known: Vec<String>,
     link_up: bool,
     writing: bool,
     generation: u32,
@@ -97,6 +99,7 @@ impl Book {
             known: BTreeMap::new(),
             next_lease: 0,
             loads: BTreeMap::new(),
+            engines_known: Vec::new(),
             link_up: false,
             writing: false,
             generation: 0,
@@ -130,6 +133,7 @@ impl Book {
                 self.writing = false;
                 self.resync_wanted |= !ok;
             }
+            Input::Loads(loads) => self.on_loads(loads),
             Input::Command(command) => self.on_command(command),
             Input::Close => self.close(now),
         }
@@ -182,6 +186,7 @@ impl Book {
         if now >= self.node_at && !self.closing {
             self.node_at = now + NODE_EVERY;
             page.node = Some(self.node_write());
+            self.look_at_loads();
         }
         if now >= self.stops_at && !self.closing {
             self.stops_at = now + STOPS_EVERY;
@@ -241,6 +246,13 @@ impl Book {
         entry.lease.as_ref().map(|lease| lease.brain.standing())
     }
 
+    /// Nodes that share engines spread over them.
+    fn look_at_loads(&mut self) {
+        if self.link_up && !self.engines_known.is_empty() {
+            self.outputs.push_back(Output::LookAtLoads(self.engines_known.clone()));
+        }
+    }
+
     fn node_write(&mut self) -> NodeWrite {
         let mut loads: BTreeMap<String, u32> = BTreeMap::new();
         for engine in self.streams.values().filter_map(|entry| entry.engine.clone()) {
@@ -278,8 +290,15 @@ impl Book {
             self.resync_wanted = true;
             self.resync_not_before = now;
             (self.node_at, self.stops_at) = (now, now);
+        } else {
+            // Nobody knows of others any more.
+            self.on_loads(BTreeMap::new());
         }
         self.tell_leases(&lease::Input::Link { up }, now);
+    }
+
+    fn on_loads(&mut self, loads: BTreeMap<String, u32>) {
+        self.outputs.push_back(Output::Order { shard: Some(0), order: Order::Loads(loads) });
     }
 
     fn maybe_resync(&mut self, now: Instant) {

@@ -33,6 +33,10 @@ impl Book {
             Record::Viewer(facts) => self.on_viewer(facts, now),
             Record::ViewerStats(stats) => self.on_stats(stats, now),
             Record::ViewerGone(gone) => self.on_gone(&gone, now),
+            Record::Engines(engines) => {
+                self.engines_known = engines;
+                self.look_at_loads();
+            }
             Record::Synced { generation } => self.on_synced(shard, generation, now),
         }
     }

@@ -119,10 +119,10 @@ impl Case {
             match output {
                 Output::Ask(question) => self.questions.push(question),
                 Output::Order { shard, order } => self.orders.push((shard, order)),
-                other
-                @ (Output::Subscribe(_) | Output::Unsubscribe(_) | Output::Foreign { .. }) => {
-                    self.others.push(other)
-                }
+                other @ (Output::LookAtLoads(_)
+                | Output::Subscribe(_)
+                | Output::Unsubscribe(_)
+                | Output::Foreign { .. }) => self.others.push(other),
             }
         }
         self.book.table.check_invariants();
@@ -473,6 +473,22 @@ fn a_stream_that_was_stopping_and_is_not_any_more_is_said_to_be_so_once() {
         case.write(true).revived.len()
     };
     assert_eq!(["stopping", "connecting", "active"].map(&mut tell), [0, 1, 0]);
+}
+
+#[test]
+fn what_others_have_on_the_engines_is_looked_at_and_handed_on() {
+    let mut case = Case::up();
+    let engines = vec!["e1".to_owned(), "e2".to_owned()];
+    case.tell(0, Record::Engines(engines.clone()));
+    assert_eq!(case.others.pop(), Some(Output::LookAtLoads(engines.clone())));
+    case.pass(10_000);
+    case.input(Input::Written { ok: true });
+    assert_eq!(case.others.pop(), Some(Output::LookAtLoads(engines)), "with every heartbeat");
+    let loads = BTreeMap::from([("e2".to_owned(), 3)]);
+    case.input(Input::Loads(loads.clone()));
+    assert_eq!(case.orders.pop(), Some((Some(0), Order::Loads(loads))));
+    case.input(Input::LinkDown);
+    assert_eq!(case.orders.pop(), Some((Some(0), Order::Loads(BTreeMap::new()))));
 }
 
 #[test]

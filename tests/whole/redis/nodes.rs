@@ -5,6 +5,7 @@ use super::await_clients;
 use super::await_state;
 use super::mirrored;
 use super::path_of;
+use super::with_short_times;
 use crate::rig;
 use crate::rig::Player;
 use crate::rig::Server;
@@ -13,6 +14,7 @@ use crate::rig::eventually;
 use crate::rig::redis::Delay;
 use crate::rig::redis::Redis;
 use crate::rig::redis::View;
+use ace_emulator::Channel;
 use ace_emulator::Emulator;
 use ace_emulator::Knob;
 use rustix::process::Signal;
@@ -142,6 +144,43 @@ fn the_owner_of_a_stream_keeps_the_engine_that_another_node_opens_it_on() {
     let report = here.end().report();
     assert!(report.is_lawful(), "{report:?}");
     drop(there);
+}
+
+/// Each knows what the other one has on the engines that they share.
+#[test]
+fn nodes_that_share_engines_spread_over_them() {
+    let redis = Redis::start();
+    let other = || Channel::signed(&rig::infohash(2_109)).bitrate_bps(8 * SECOND);
+    let [a, b] = [0, 1].map(|_| rig::engine(rig::one_channel(2_108).channel(other())));
+    let specs = format!("{},name=a,forwarded {},name=b", a.addr(), b.addr());
+    let start = || {
+        let start = with_short_times(Server::with_specs(&specs), &redis.url());
+        let server = start.set("PROXY_GRACE_PERIOD", "0").start().ready();
+        eventually("both engines to be up", || {
+            let rows = server.api("/api/v1/engines");
+            let up = rows["engines"].as_array()?.iter().filter(|row| row["state"] == "up").count();
+            (up == 2).then_some(())
+        });
+        server
+    };
+    let one = start();
+    let here = Watch::of(Player::open(one.address, &path_of(&rig::infohash(2_108))));
+    assert_eq!(a.control().sessions_open(), 1, "the forwarded one of equals");
+    let mut view = View::new(redis.client());
+    let load = view.global("engine:a:load");
+    eventually("it to be told", || (view.hash(&load).len() == 1).then_some(()));
+    // Alone it would begin on the forwarded one, too.
+    let two = start();
+    eventually("the other node to begin elsewhere", || {
+        let player = Player::open(two.address, &path_of(&rig::infohash(2_109)));
+        let is_elsewhere = b.control().sessions_open() == 1;
+        player.leave();
+        eventually("its session to be stopped", || {
+            (a.control().sessions_open() + b.control().sessions_open() == 1).then_some(())
+        });
+        is_elsewhere.then_some(())
+    });
+    here.leave_unbroken();
 }
 
 /// Where there are other nodes, a cold start waits for a moment for the word whose the stream is.
