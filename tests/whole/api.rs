@@ -322,9 +322,7 @@ fn metrics_are_clean_and_count_what_was_sent() {
     let paths = [Server::play(&rig::content_id(1_204)), Server::play(&rig::infohash(1_205))];
     let mut players: Vec<Player> =
         (0..12).map(|n| Player::open(server.address, &paths[n % 2])).collect();
-    players.iter_mut().for_each(|player| {
-        player.play(SECOND);
-    });
+    rig::play_together(&mut players, SECOND);
     let running = Scrape::of(&server);
     running.assert_clean();
     running.assert_follows(&fresh);

@@ -37,14 +37,12 @@ fn a_stream_is_ended_for_everybody_and_its_session_stopped_once() {
     let path = Server::play(&rig::content_id(1_600));
     // On both shards, so that both are told.
     let mut players: Vec<Player> = (0..12).map(|_| Player::open(server.address, &path)).collect();
-    players.iter_mut().for_each(|player| {
-        player.play(SECOND);
-    });
+    rig::play_together(&mut players, SECOND);
     let said =
         done(&change(&server, "DELETE", &format!("/api/v1/streams/{}", rig::infohash(1_600))));
     assert_eq!((&said["id"], &said["viewers"]), (&rig::infohash(1_600).into(), &12.into()));
-    for player in &mut players {
-        assert!(player.play_to_the_end().is_unbroken());
+    for report in rig::play_out_together(&mut players) {
+        assert!(report.is_unbroken(), "{report:?}");
     }
     rig::await_stops(&engine, 1);
     assert_eq!(server.lines_with(&["viewer end", "reason=kicked"]), 12);

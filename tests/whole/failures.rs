@@ -25,13 +25,10 @@ fn an_engine_that_stays_away_ends_its_viewers_in_order_and_serves_again_when_it_
     let server = Server::with(&[&engine]).set("RINGCAST_OUTAGE_TIMEOUT", "2").start().ready();
     let path = Server::play(&rig::content_id(100));
     let mut players: Vec<_> = (0..4).map(|_| Player::open(server.address, &path)).collect();
-    players.iter_mut().for_each(|player| {
-        player.play(4 * SECOND);
-    });
+    rig::play_together(&mut players, 4 * SECOND);
     engine.control().kill();
     let away_since = rig::stopwatch();
-    for player in &mut players {
-        let report = player.play_to_the_end();
+    for report in rig::play_out_together(&mut players) {
         assert!(report.is_unbroken(), "{report:?}");
         assert!((1..=4).contains(&report.inserted.nulls), "a sign of life: {report:?}");
     }

@@ -134,9 +134,7 @@ fn a_restart_behind_a_socket_that_stays_open_refuses_nobody() {
     assert_eq!(server.address, address);
     let path = Server::play(&rig::content_id(1_701));
     let mut players: Vec<Player> = (0..12).map(|_| Player::open(address, &path)).collect();
-    players.iter_mut().for_each(|player| {
-        player.play(SECOND);
-    });
+    rig::play_together(&mut players, SECOND);
     let rows = server.api("/api/v1/viewers");
     let shards: std::collections::BTreeSet<u64> = rows["viewers"]
         .as_array()
@@ -168,8 +166,8 @@ fn a_restart_behind_a_socket_that_stays_open_refuses_nobody() {
     });
     // The first one ends at last, and a fourth is there.
     server.signal(Signal::TERM);
-    for player in &mut players {
-        assert!(player.play_to_the_end().is_unbroken());
+    for report in rig::play_out_together(&mut players) {
+        assert!(report.is_unbroken(), "{report:?}");
     }
     let mut server = server;
     assert!(server.wait().success());

@@ -32,9 +32,7 @@ fn sigterm_stops_every_session_once_and_ends_every_viewer_in_order() {
     // Two viewers each, so that they sit on both shards.
     let mut players: Vec<_> =
         (0..24).map(|n| Player::open(server.address, &by_infohash(300 + n % 12))).collect();
-    players.iter_mut().for_each(|player| {
-        player.play(150_000);
-    });
+    rig::play_together(&mut players, 150_000);
     let opened: Vec<u64> =
         engines.iter().map(|engine| engine.control().counters().sessions_opened).collect();
     assert_eq!(opened.iter().sum::<u64>(), 12);
@@ -47,8 +45,7 @@ fn sigterm_stops_every_session_once_and_ends_every_viewer_in_order() {
     server.signal(Signal::TERM);
     let refused = waiting.reply();
     assert_eq!((refused.status, refused.error_code().as_str()), (503, "shutting_down"));
-    for player in &mut players {
-        let report = player.play_to_the_end();
+    for report in rig::play_out_together(&mut players) {
         assert!(report.is_unbroken(), "{report:?}");
     }
     let mut server = server;

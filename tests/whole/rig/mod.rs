@@ -34,6 +34,7 @@ pub(crate) use web::json;
 use ace_emulator::Channel;
 use ace_emulator::Config;
 use ace_emulator::Emulator;
+use ace_emulator::Report;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -108,6 +109,15 @@ pub(crate) fn play_together(players: &mut [Player], bytes: u64) {
             assert!(had >= until || player.play(until).bytes > had, "ended: {:?}", player.report());
         }
     }
+}
+
+/// Plays them all to their orderly ends, each on a thread of its own; what each saw.
+pub(crate) fn play_out_together(players: &mut [Player]) -> Vec<Report> {
+    std::thread::scope(|scope| {
+        let each = players.iter_mut().map(|player| scope.spawn(|| player.play_to_the_end()));
+        let each: Vec<_> = each.collect();
+        each.into_iter().map(|thread| thread.join().expect("an orderly end")).collect()
+    })
 }
 
 /// Does `work` while these go on being read, each on a thread of its own: who is not read for as long
