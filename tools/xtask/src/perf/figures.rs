@@ -48,7 +48,7 @@ pub(crate) const FIGURES: &[Figure] = &[
     worst("skips", "declared gaps of the checked viewers"),
     plain("rss_idle_mib", "resident memory before the first viewer"),
     plain("rss_end_mib", "resident memory at the window's end"),
-    plain("rss_over_ring_mb", "resident memory less ring and twin, 10^6 bytes"),
+    plain("rss_over_ring_mb", "resident memory less the rings, 10^6 bytes"),
     plain("viewer_memory_bytes", "user memory per viewer, as the server accounts it"),
     plain("capacity_viewers", "the most viewers with nothing lost or late"),
     plain("swarm_late_ms_max", "the swarm's own lateness: it had too little of its core"),
@@ -137,6 +137,12 @@ pub(crate) fn mean_send_bytes(metrics: Option<&BTreeMap<String, f64>>) -> Option
     let metrics = metrics?;
     let sends = metrics.get("ringcast_sends_total").copied().filter(|sends| *sends > 0.0)?;
     Some(metrics.get("ringcast_sent_bytes_total")? / sends)
+}
+
+/// What is resident besides the rings, in 10^6 bytes. Twins are files that nobody maps: charged to
+/// the budget, but not resident.
+pub(crate) fn over_ring_mb(rss_bytes: u64, ring_bytes: u64) -> f64 {
+    (rss_bytes as f64 - ring_bytes as f64) / 1e6
 }
 
 pub(crate) fn mib(bytes: u64) -> f64 {

@@ -47,10 +47,11 @@ pub(crate) fn load(json: &Path) -> Result<Results, String> {
         format!("{}: {why}; move it away to begin a new one", json.display())
     };
     let text = fs::read_to_string(json).map_err(|error| unreadable(&error))?;
-    let results: Results = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
+    let mut results: Results = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
     if results.format != FORMAT {
         return Err(unreadable(&format!("format {}, not {FORMAT}", results.format)));
     }
+    results.mend();
     Ok(results)
 }
 
