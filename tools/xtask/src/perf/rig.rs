@@ -139,7 +139,7 @@ fn served_per_s(before: &Counted, after: &Counted) -> f64 {
 /// The checked swarm measured the server's CPU; the bytes are the card's.
 fn per_byte(scenario: &Scenario, report: &SwarmReport, served_per_s: f64, run: &mut Run) {
     run.figures = figures::of_swarm(report, scenario.bitrate_bps);
-    for own in ["cpu_s_per_gb", "bytes_per_viewer_min", "bytes_per_viewer_p50"] {
+    for own in ["cpu_s_per_gb", "bytes_per_viewer_min", "bytes_per_viewer_p50", "bytes_share_min"] {
         run.figures.remove(own);
     }
     let gb_per_s = served_per_s / 1e9;
