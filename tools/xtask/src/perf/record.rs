@@ -56,6 +56,9 @@ pub(crate) struct Run {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) steps: Vec<Step>,
     pub(crate) swarm: Value,
+    /// On the rig, what the card counted from its beginning to the window's end.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub(crate) card: Value,
     /// Resident when the server said its status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rss_probe_bytes: Option<u64>,

@@ -102,6 +102,9 @@ pub(crate) fn run(
         Place::Rig => rig::run(bench, scenario, contender, &mut run)?,
     }
     run.not_counted = not_counted(scenario, contender, &run.figures);
+    if scenario.place == Place::Rig {
+        run.not_counted.extend(rig::not_counted(contender, &run));
+    }
     Ok(run)
 }
 
