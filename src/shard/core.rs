@@ -149,6 +149,8 @@ pub(crate) struct Core {
     /// When viewers who have not taken the last of their bytes by now are closed all the same.
     drain_until: Instant,
     abort_at: Instant,
+    /// When sockets that take nothing are looked at next.
+    pub(crate) look_at: Instant,
     /// Requests to engines that must end before the thread may: stops.
     pub(crate) stops_pending: u32,
     /// Opens that wait for the journal.
@@ -256,6 +258,7 @@ impl Core {
             conversations: Slab::new(),
             drain_until: Instant::NEVER,
             abort_at: Instant::NEVER,
+            look_at: Instant::ZERO,
             stops_pending: 0,
             journal_waits: BTreeMap::new(),
             next_token: tokens,
@@ -382,6 +385,7 @@ impl Core {
             pool.handle_timeout(now);
             self.drain_pool();
         }
+        self.look_for_life();
         self.end_waits();
         if self.drain_until <= now {
             self.drain_until = now + LAST_ACKS_MAX;

@@ -121,6 +121,7 @@ impl Core {
             wait_until,
             who,
             rate_mark: (0, self.now),
+            acked_mark: (0, 0),
         };
         self.stats.viewers += 1;
         // A turn may bring a send and a hang-up of everybody: it finds room for them.
