@@ -23,6 +23,7 @@ use crate::shard::audience::Audience;
 use crate::shard::audience::Paths;
 use crate::shard::audience::Round;
 use crate::shard::channel::ChannelId;
+use crate::shard::claims::Claims;
 use crate::shard::gather::Gather;
 use crate::shard::live::Live;
 use crate::shard::lost::Estate;
@@ -106,6 +107,8 @@ pub(crate) enum Wanted {
 
 pub(crate) struct Core {
     pub(crate) me: ShardId,
+    /// How many had this number before.
+    pub(crate) life: u32,
     pub(crate) now: Instant,
     /// What this turn finds has not come before then.
     pub(crate) news_since: Instant,
@@ -127,6 +130,7 @@ pub(crate) struct Core {
     pub(crate) agenda: Agenda,
     pub(crate) resolver: Resolver,
     pub(crate) directory: Directory,
+    pub(crate) claims: Claims,
     pub(crate) pool: Option<Pool>,
     pub(crate) wanted: BTreeMap<u64, Wanted>,
     pub(crate) resolving: BTreeMap<u64, Target>,
@@ -215,7 +219,7 @@ impl Core {
     fn new(parts: Parts, handle: Weak<Cell>) -> Self {
         let Parts { shared, estate, egress } = parts;
         let config = &shared.config;
-        let Estate { mail, outbox, live, pool, directory, stats, .. } = estate;
+        let Estate { mail, outbox, live, pool, directory, claims, stats, .. } = estate;
         let (tokens, viewers, serials) = (estate.tokens, estate.viewers, estate.serials);
         let sources: BTreeMap<u64, Source> =
             estate.sources.into_iter().map(|source| (source.id.serial, source)).collect();
@@ -225,6 +229,7 @@ impl Core {
         let source_keys = sources.iter().flat_map(of).collect();
         Self {
             me: mail.me(),
+            life: estate.life,
             now: time::now(),
             news_since: time::now(),
             turned: (time::now(), time::now()),
@@ -242,6 +247,7 @@ impl Core {
             agenda: Agenda::new(),
             resolver: Resolver::new(config.resolver),
             directory,
+            claims,
             pool,
             wanted: BTreeMap::new(),
             resolving: BTreeMap::new(),
@@ -385,6 +391,7 @@ impl Core {
             pool.handle_timeout(now);
             self.drain_pool();
         }
+        self.claims_due();
         self.look_for_life();
         self.end_waits();
         if self.drain_until <= now {
@@ -402,6 +409,7 @@ impl Core {
         consider(Some(self.drain_until));
         consider(self.mirror_deadline());
         consider(self.resolver.poll_timeout());
+        consider(self.claims.next_at());
         consider(self.pool.as_ref().and_then(Pool::poll_timeout));
         consider(Some(self.agenda.next_sweep()));
         for (_, audience) in &self.audiences {
