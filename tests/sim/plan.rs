@@ -118,6 +118,28 @@ impl Faults {
     }
 }
 
+impl Faults {
+    /// What keeps a session from being opened, or from giving bytes.
+    fn of_sessions(&self) -> u64 {
+        self.open_silent
+            + self.open_refused
+            + self.open_engine_error
+            + self.open_content_error
+            + self.open_newer_download
+            + self.open_late
+            + self.play_500
+            + self.play_403
+            + self.play_two_heads
+            + self.play_never
+            + self.body_cut
+            + self.body_stall
+            + self.body_paused
+            + self.arena_full
+            + self.engine_restarts
+            + self.taken_over
+    }
+}
+
 pub(crate) struct Channel {
     pub(crate) infohash: Infohash,
     /// Content ids that lead to it.
@@ -176,28 +198,12 @@ impl Plan {
     /// No fault, a limit that cannot bite: whoever waits is served.
     pub(crate) fn is_kind(&self) -> bool {
         let faults = &self.faults;
-        let any = faults.open_silent
-            + faults.open_refused
-            + faults.open_engine_error
-            + faults.open_content_error
-            + faults.open_newer_download
-            + faults.open_late
-            + faults.open_contradiction
-            + faults.play_500
-            + faults.play_403
-            + faults.play_two_heads
-            + faults.play_never
-            + faults.body_cut
-            + faults.body_stall
-            + faults.body_paused
+        let any = faults.of_sessions()
             + faults.stat_hangs
             + faults.stop_hangs
             + faults.stop_never_answered
             + faults.query_fails
             + faults.mailbox_full
-            + faults.arena_full
-            + faults.engine_restarts
-            + faults.taken_over
             + faults.engine_drained
             + faults.kicked
             + faults.kicked_in_between;
@@ -206,25 +212,8 @@ impl Plan {
 
     /// Nothing but the pool keeps a stream of this channel from another engine.
     pub(crate) fn can_leave(&self, channel: &Channel) -> bool {
-        let faults = &self.faults;
-        let any = faults.open_silent
-            + faults.open_refused
-            + faults.open_engine_error
-            + faults.open_content_error
-            + faults.open_newer_download
-            + faults.open_late
-            + faults.play_500
-            + faults.play_403
-            + faults.play_two_heads
-            + faults.play_never
-            + faults.body_cut
-            + faults.body_stall
-            + faults.body_paused
-            + faults.arena_full
-            + faults.engine_restarts
-            + faults.taken_over;
         let has_time = channel.warm_up + Duration::from_secs(6) < self.settings.start_timeout;
-        any == 0 && has_time && self.streams_per_engine_max == 0
+        self.faults.of_sessions() == 0 && has_time && self.streams_per_engine_max == 0
     }
 
     /// Of a piece, so that room for it can be asked for before it is read.
