@@ -399,6 +399,7 @@ fn merge(snapshot: &mut MetricsSnapshot, metrics: &ShardMetrics) {
     add(&mut snapshot.viewer_closed, metrics.closed.iter());
     add(&mut snapshot.stream_starts, metrics.starts.iter());
     add(&mut snapshot.failovers, metrics.failovers.iter());
+    add(&mut snapshot.rivals_failed, metrics.rivals_failed.iter());
     for ((route, code), count) in &metrics.responses {
         let known =
             snapshot.http_responses.iter_mut().find(|row| (row.0, row.1) == (*route, *code));

@@ -252,9 +252,14 @@ impl Core {
 
     /// The stream turned out to be another one that runs already.
     pub(crate) fn on_move_viewers(&mut self, channel: ChannelId, infohash: Infohash) {
-        let Some(at) = self.audience_of(channel) else { return };
+        if let Some(at) = self.audience_of(channel) {
+            self.move_waiting(at, Target::Infohash(infohash));
+        }
+    }
+
+    /// Nobody comes to this audience any more, and those who wait in it ask for the key.
+    pub(crate) fn move_waiting(&mut self, at: usize, key: Target) {
         self.audiences[at].over = true;
-        let key = Target::Infohash(infohash);
         let waiting: Vec<usize> = self.audiences[at]
             .entries
             .iter()

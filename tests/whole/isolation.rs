@@ -283,7 +283,7 @@ fn ghosts_are_gone_twenty_seconds_after_the_cable_was_pulled() {
         near.play_on(20_000);
     }
     println!("ghosts gone after {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(21), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() <= Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!(near.report().is_unbroken());
     for child in &mut far {
         let _ = child.kill();

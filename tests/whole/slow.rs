@@ -150,6 +150,39 @@ fn a_viewer_that_reads_nothing_is_closed_as_stuck_and_twenty_beside_it_lose_noth
     }
 }
 
+/// A socket has room again only when a good part of what it holds was acknowledged: a slow player's
+/// takes longer for that than the limit, and it acknowledges all the time.
+#[test]
+fn a_viewer_that_acknowledges_a_little_all_the_time_is_not_stuck() {
+    let channel = Channel::signed(&rig::infohash(225)).tag(225).bitrate_bps(4_000_000);
+    let engine = rig::engine(rig::quick(channel).knob(Knob::BurstBytes, 2_000_000));
+    let start = small(Server::with(&[&engine])).set("RINGCAST_SEND_STALL_TIMEOUT", "4");
+    let server = start.start().ready();
+    let mut live = Player::open(server.address, &path(225));
+    let mut slow = Player::ask_narrow(server.address, &path(225), NARROW).begin();
+    let mut still = Player::ask_narrow(server.address, &path(225), NARROW).begin();
+    let id = slow.id();
+    // The one that reads nothing is closed, and from then on the slow one has twice as long.
+    let dead = still.id();
+    let mut closed_at = None;
+    while closed_at.is_none_or(|at| live.report().bytes < at + 3 * 500_000) {
+        live.play_on(10_000);
+        let _ = slow.step_of(700);
+        let line = ["viewer end", &format!("viewer={dead} "), "reason=stuck"];
+        if closed_at.is_none() && server.lines_with(&line) > 0 {
+            closed_at = Some(live.report().bytes);
+        }
+        assert!(live.report().bytes < 40 * 500_000, "{:?}", row(&server, &dead));
+    }
+    assert_eq!(
+        server.lines_with(&["viewer end", &format!("viewer={id} ")]),
+        0,
+        "{:?}",
+        server.lines()
+    );
+    still.play_out();
+}
+
 #[test]
 fn one_byte_at_a_time_is_slow_but_whole() {
     let engine = rig::engine(rig::one_channel(230));

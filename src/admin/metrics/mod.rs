@@ -77,6 +77,7 @@ pub struct MetricsSnapshot {
     pub viewer_skips: u64,
     pub viewer_closed: Vec<(&'static str, u64)>,
     pub failovers: Vec<(&'static str, u64)>,
+    pub rivals_failed: Vec<(&'static str, u64)>,
     pub ts_sync_losses: u64,
     pub redis_up: bool,
     pub redis_lag_ms: u64,
@@ -229,6 +230,11 @@ fn streams(page: &mut Page, snapshot: &MetricsSnapshot) {
         "failovers_total",
         "Changes of a running stream's session by reason.",
         counts("reason", &snapshot.failovers),
+    );
+    page.counter(
+        "rivals_failed_total",
+        "Second sessions that came to nothing, by what they were for.",
+        counts("purpose", &snapshot.rivals_failed),
     );
     page.counter(
         "ingest_bytes_total",
