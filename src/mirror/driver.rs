@@ -32,6 +32,8 @@ use crate::mirror::status::Status;
 use crate::mirror::sweep;
 use crate::mirror::thread::Bell;
 use crate::mirror::thread::Shards;
+use crate::mirror::upkeep::Step;
+use crate::mirror::upkeep::Upkeep;
 use crate::mirror::wire::Writer;
 use crate::mirror::writing;
 use crate::mirror::writing::Written;
@@ -46,15 +48,6 @@ const ROUND_MS_MIN: Duration = Duration::from_millis(20);
 
 /// While a page is being written, what is due may have to wait for it.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
-
-/// How fresh Redis is must be known at every cold start.
-const PING_EVERY: Duration = Duration::from_secs(1);
-
-/// Without any answer for this long the mirror says that Redis is down.
-const SILENCE_MAX: Duration = Duration::from_secs(3);
-
-const RECONNECT_MIN: Duration = Duration::from_millis(200);
-const RECONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Answers that wait for the next round.
 const NEWS_MAX: usize = 1_024;
@@ -107,17 +100,10 @@ pub(super) struct Driver<'a> {
     desk: Desk<'a>,
     keys: Keys,
     up: Option<Up>,
-    /// Of the connection: answers of an earlier one say nothing.
-    number: u64,
-    connect_at: Instant,
-    connecting: bool,
-    delay: Duration,
+    upkeep: Upkeep,
     prng: Prng,
-    ping_at: Instant,
-    pinging: bool,
     sweep_at: Instant,
     sweeping: bool,
-    heard_at: Instant,
     told_down: bool,
     foreign_line_at: Instant,
     refused_line_at: Instant,
@@ -148,16 +134,10 @@ impl<'a> Driver<'a> {
             desk,
             keys: Keys::new(&settings.prefix, settings.hash_tags.unwrap_or(false)),
             up: None,
-            number: 0,
-            connect_at: now,
-            connecting: false,
-            delay: RECONNECT_MIN,
+            upkeep: Upkeep::new(now),
             prng: Prng::new(settings.seed),
-            ping_at: now,
-            pinging: false,
             sweep_at: now + settings.cleanup,
             sweeping: false,
-            heard_at: now,
             told_down: false,
             foreign_line_at: Instant::ZERO,
             refused_line_at: Instant::ZERO,
@@ -221,15 +201,10 @@ impl<'a> Driver<'a> {
 
     fn next_deadline(&self) -> Instant {
         let book = self.book.poll_timeout().unwrap_or(Instant::NEVER);
-        let book = book.min(self.desk.poll_timeout().unwrap_or(Instant::NEVER));
-        let own = if self.up.is_some() {
-            self.ping_at.min(self.sweep_at)
-        } else if self.connecting {
-            Instant::NEVER
-        } else {
-            self.connect_at
-        };
-        book.min(own)
+        let desk = self.desk.poll_timeout().unwrap_or(Instant::NEVER);
+        let may_sweep = self.up.is_some() && !self.sweeping;
+        let sweep = if may_sweep { self.sweep_at } else { Instant::NEVER };
+        book.min(desk).min(self.upkeep.poll_timeout()).min(sweep)
     }
 
     fn carry_out(&mut self, now: Instant) {
@@ -268,38 +243,31 @@ impl<'a> Driver<'a> {
 
     /// The connection: made when there is none, asked when it is silent.
     fn keep_up(&mut self, now: Instant) {
-        if self.up.is_none() {
-            if !self.connecting && now >= self.connect_at {
-                self.connecting = true;
-                self.number += 1;
+        match self.upkeep.handle_timeout(now) {
+            Some(Step::Connect) => {
                 let (place, tags) = (self.place.clone(), self.settings.hash_tags);
                 self.spawn(async move {
                     News::Connected(link::connect(&place, tags).await.map(Box::new))
                 });
             }
-            return;
-        }
-        if now >= self.ping_at && !self.pinging {
-            self.pinging = true;
-            self.ping_at = now + PING_EVERY;
-            if let Some(up) = &self.up {
-                let asks = up.asks.clone();
-                self.spawn(async move { News::Pong(questions::ping(asks).await) });
+            Some(Step::Ping) => {
+                if let Some(up) = &self.up {
+                    let asks = up.asks.clone();
+                    self.spawn(async move { News::Pong(questions::ping(asks).await) });
+                }
             }
-        }
-        if now.since(self.heard_at) > SILENCE_MAX {
-            self.break_up("it does not answer", now);
-            return;
+            Some(Step::GiveUp) => self.break_up("it does not answer", now),
+            None => {}
         }
         if now >= self.sweep_at && !self.sweeping {
-            self.sweep_at = now + self.settings.cleanup;
-            self.sweep();
+            self.sweep(now);
         }
     }
 
-    fn sweep(&mut self) {
+    fn sweep(&mut self, now: Instant) {
         let Some(up) = &self.up else { return };
         self.sweeping = true;
+        self.sweep_at = now + self.settings.cleanup;
         let round = sweep::Round {
             me: self.settings.worker_id.clone(),
             keys: self.keys.clone(),
@@ -341,7 +309,7 @@ impl<'a> Driver<'a> {
     }
 
     fn spawn(&self, task: impl Future<Output = News> + 'static) {
-        let (number, sender) = (self.number, self.sender.clone());
+        let (number, sender) = (self.upkeep.number(), self.sender.clone());
         tokio::task::spawn_local(async move {
             let news = task.await;
             // A driver that is gone wants no news.
@@ -350,7 +318,7 @@ impl<'a> Driver<'a> {
     }
 
     fn on_news(&mut self, number: u64, news: News, now: Instant) {
-        if number != self.number {
+        if number != self.upkeep.number() {
             return;
         }
         match news {
@@ -366,7 +334,7 @@ impl<'a> Driver<'a> {
                 self.book.handle(book::Input::Lost { question }, now);
             }
             News::Pong(answered) => {
-                self.pinging = false;
+                self.upkeep.pinged();
                 if answered {
                     self.heard(now);
                 }
@@ -389,7 +357,7 @@ impl<'a> Driver<'a> {
     }
 
     fn heard(&mut self, now: Instant) {
-        self.heard_at = now;
+        self.upkeep.heard(now);
         self.status.replied(now);
     }
 
@@ -424,12 +392,12 @@ impl<'a> Driver<'a> {
 
     fn on_connected(&mut self, link: Link, now: Instant) {
         let Link { asks, writes, messages, tags, version } = link;
-        self.connecting = false;
-        self.delay = RECONNECT_MIN;
+        self.upkeep.connected(now);
         self.told_down = false;
         self.keys = Keys::new(&self.settings.prefix, tags);
         let (interests, receiver) = mpsc::channel(INTERESTS_MAX);
-        let (keys, number, sender) = (self.keys.clone(), self.number, self.sender.clone());
+        let (keys, number) = (self.keys.clone(), self.upkeep.number());
+        let sender = self.sender.clone();
         let listener = tokio::task::spawn_local(async move {
             let give = async |command| {
                 let _ = sender.send((number, News::Command(command))).await;
@@ -438,8 +406,7 @@ impl<'a> Driver<'a> {
             let _ = sender.send((number, News::Broken(why))).await;
         });
         self.up = Some(Up { asks, writes, interests, listener });
-        (self.pinging, self.sweeping) = (false, false);
-        self.ping_at = now;
+        self.sweeping = false;
         self.heard(now);
         self.status.set_state(State::Up);
         tracing::info!("Redis up: {} ({version})", self.place.name());
@@ -451,7 +418,6 @@ impl<'a> Driver<'a> {
     }
 
     fn on_refused(&mut self, why: &str, now: Instant) {
-        self.connecting = false;
         if self.status.state() == State::Up || !self.told_down {
             tracing::warn!(
                 "Redis down: {}: {why}; streams play without it (RINGCAST_REDIS_URL)",
@@ -460,7 +426,7 @@ impl<'a> Driver<'a> {
         }
         self.told_down = true;
         self.status.set_state(State::Down);
-        self.again(now);
+        self.upkeep.lost(now, self.prng.next_u64());
     }
 
     /// The connection is given up; another one is made after a while, not all nodes at once.
@@ -468,19 +434,12 @@ impl<'a> Driver<'a> {
         if self.up.take().is_none() {
             return;
         }
-        self.number += 1;
         self.desk.lost_some(&mut self.book);
         self.status.set_state(State::Down);
         self.told_down = true;
         tracing::warn!("Redis down: {}: {why}; streams play without it", self.place.name());
         self.book.handle(book::Input::LinkDown, now);
-        self.again(now);
-    }
-
-    fn again(&mut self, now: Instant) {
-        let jitter_ms = self.prng.below(self.delay.as_millis() as u64 + 1);
-        self.connect_at = now + self.delay / 2 + Duration::from_millis(jitter_ms);
-        self.delay = (self.delay * 2).min(RECONNECT_MAX);
+        self.upkeep.lost(now, self.prng.next_u64());
     }
 
     /// What is left to say, within a time: then the process ends.

@@ -101,8 +101,8 @@ async fn connect_to(place: &Place, tags: Option<bool>) -> Result<Link, String> {
                 redis::sentinel::Sentinel::build(sentinel.nodes.clone()).map_err(said)?;
             let mut node = redis::sentinel::SentinelNodeConnectionInfo::default()
                 .set_redis_connection_info(sentinel.login.clone());
-            if sentinel.tls {
-                node = node.set_tls_mode(redis::TlsMode::Secure);
+            if let Some(tls) = sentinel.tls {
+                node = node.set_tls_mode(tls);
             }
             let found = asked.async_master_for(&sentinel.master, Some(&node));
             let found = tokio::time::timeout(CONNECT_MAX, found).await;

@@ -32,6 +32,7 @@ pub mod snapshots;
 pub mod status;
 mod sweep;
 mod thread;
+mod upkeep;
 pub mod wire;
 mod writing;
 

@@ -8,12 +8,13 @@
 //! | `redis+sentinel://[[USER]:PASSWORD@]HOST[:26379][,HOST…]/MASTER[/DB]` | what the Sentinels say |
 //! | `redis+cluster://[[USER]:PASSWORD@]HOST[:6379][,HOST…]` | a Cluster, by several of its nodes |
 //!
-//! `rediss+sentinel://` and `rediss+cluster://` speak TLS to the servers. A Sentinel's own login is
-//! `?sentinel_username=U&sentinel_password=P`.
+//! `rediss+sentinel://` and `rediss+cluster://` speak TLS to the servers, with `#insecure` as above.
+//! A Sentinel's own login is `?sentinel_username=U&sentinel_password=P`.
 
 use redis::ConnectionInfo;
 use redis::IntoConnectionInfo;
 use redis::RedisConnectionInfo;
+use redis::TlsMode;
 
 const PORT: u16 = 6_379;
 const SENTINEL_PORT: u16 = 26_379;
@@ -34,7 +35,7 @@ pub struct Sentinel {
     pub master: String,
     /// How the master is spoken to.
     pub login: RedisConnectionInfo,
-    pub tls: bool,
+    pub tls: Option<TlsMode>,
 }
 
 impl Place {
@@ -43,21 +44,23 @@ impl Place {
         let (scheme, rest) = url.split_once("://").ok_or("it has no scheme")?;
         let scheme = scheme.to_ascii_lowercase();
         match scheme.as_str() {
-            "redis+sentinel" => Self::sentinel(rest, false),
-            "rediss+sentinel" => Self::sentinel(rest, true),
-            "redis+cluster" => Self::cluster(rest, false),
-            "rediss+cluster" => Self::cluster(rest, true),
+            "redis+sentinel" => Self::sentinel(rest, None),
+            "rediss+sentinel" => tls(rest).and_then(|(rest, tls)| Self::sentinel(rest, Some(tls))),
+            "redis+cluster" => Self::cluster(rest, "redis", ""),
+            "rediss+cluster" => match tls(rest)? {
+                (rest, TlsMode::Insecure) => Self::cluster(rest, "rediss", "/#insecure"),
+                (rest, _) => Self::cluster(rest, "rediss", ""),
+            },
             _ => Ok(Self::One(info(&format!("{scheme}://{rest}"))?)),
         }
     }
 
-    fn cluster(rest: &str, tls: bool) -> Result<Self, String> {
+    fn cluster(rest: &str, scheme: &str, end: &str) -> Result<Self, String> {
         let parts = Parts::split(rest)?;
-        let nodes = parts.nodes(if tls { "rediss" } else { "redis" }, &parts.login, PORT)?;
-        Ok(Self::Cluster(nodes))
+        Ok(Self::Cluster(parts.nodes(scheme, &parts.login, PORT, end)?))
     }
 
-    fn sentinel(rest: &str, tls: bool) -> Result<Self, String> {
+    fn sentinel(rest: &str, tls: Option<TlsMode>) -> Result<Self, String> {
         let parts = Parts::split(rest)?;
         let mut path = parts.path.splitn(2, '/');
         let master = path.next().filter(|name| !name.is_empty());
@@ -69,7 +72,7 @@ impl Place {
             (_, None) => String::new(),
             (user, Some(password)) => format!("{}:{password}@", user.unwrap_or("")),
         };
-        let nodes = parts.nodes("redis", &own, SENTINEL_PORT)?;
+        let nodes = parts.nodes("redis", &own, SENTINEL_PORT, "")?;
         Ok(Self::Sentinel(Sentinel { nodes, master, login, tls }))
     }
 
@@ -120,11 +123,24 @@ impl<'a> Parts<'a> {
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
-    fn nodes(&self, scheme: &str, login: &str, port: u16) -> Result<Vec<ConnectionInfo>, String> {
-        self.hosts
-            .iter()
-            .map(|host| info(&format!("{scheme}://{login}{}", ported(host, port))))
-            .collect()
+    fn nodes(
+        &self,
+        scheme: &str,
+        login: &str,
+        port: u16,
+        end: &str,
+    ) -> Result<Vec<ConnectionInfo>, String> {
+        let of = |host: &&str| info(&format!("{scheme}://{login}{}{end}", ported(host, port)));
+        self.hosts.iter().map(of).collect()
+    }
+}
+
+/// What stands before the fragment, and what it says of certificates.
+fn tls(rest: &str) -> Result<(&str, TlsMode), String> {
+    match rest.split_once('#') {
+        None => Ok((rest, TlsMode::Secure)),
+        Some((rest, "insecure")) => Ok((rest, TlsMode::Insecure)),
+        Some(_) => Err("behind # there may be \"insecure\" and nothing else".to_owned()),
     }
 }
 
@@ -144,6 +160,7 @@ fn info(url: &str) -> Result<ConnectionInfo, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use redis::ConnectionAddr;
 
     fn name(url: &str) -> String {
         Place::parse(url).unwrap().name()
@@ -164,6 +181,25 @@ mod tests {
         assert!(sentinel.login.skip_set_lib_name());
         assert_eq!((sentinel.login.username(), sentinel.login.password()), (Some("u"), Some("p")));
         assert_eq!(sentinel.nodes[0].redis_settings().password(), Some("x"));
+    }
+
+    #[test]
+    fn any_certificate_will_do_only_where_it_is_said() {
+        let tls = |url: &str| match Place::parse(url).unwrap() {
+            Place::Sentinel(sentinel) => sentinel.tls,
+            Place::Cluster(nodes) => {
+                let ConnectionAddr::TcpTls { insecure, .. } = nodes[0].addr() else { return None };
+                Some(if *insecure { TlsMode::Insecure } else { TlsMode::Secure })
+            }
+            Place::One(_) => panic!("{url}"),
+        };
+        assert_eq!(tls("redis+sentinel://a/main"), None);
+        assert_eq!(tls("rediss+sentinel://a/main"), Some(TlsMode::Secure));
+        assert_eq!(tls("rediss+sentinel://a/main/1#insecure"), Some(TlsMode::Insecure));
+        assert_eq!(tls("redis+cluster://a,b"), None);
+        assert_eq!(tls("rediss+cluster://u:p@a,b:7"), Some(TlsMode::Secure));
+        assert_eq!(tls("rediss+cluster://u:p@a,b:7#insecure"), Some(TlsMode::Insecure));
+        assert!(Place::parse("rediss+cluster://a#secure").unwrap_err().contains("insecure"));
     }
 
     #[test]

@@ -6,7 +6,8 @@ local raw = redis.pcall('GET', KEYS[2])
 if type(owner) == 'table' or type(raw) == 'table' then
   return {'foreign', '', 0, 0}
 end
-local epoch = raw and string.match(raw, '^%d+$') and tonumber(raw) or 0
+-- Of more digits than a number here has it is nobody's count.
+local epoch = raw and #raw <= 15 and string.match(raw, '^%d+$') and tonumber(raw) or 0
 local is_mine = owner == ARGV[1]
 if owner and not is_mine and (epoch < 1 or not string.match(owner, ':%d+:%x%x%x%x%x%x%x%x$')) then
   return {'foreign', owner, 0, 0}

@@ -2,13 +2,16 @@
 //! and obeyed, and that nobody who watches notices what becomes of Redis.
 
 mod commands;
+mod ends;
 mod events;
 mod foreign;
 mod load;
 mod nodes;
 mod places;
 mod schema;
+mod scripts;
 mod snapshots;
+mod sweep;
 mod uring;
 mod weather;
 
@@ -60,6 +63,20 @@ fn await_clients(view: &mut View, infohash: &str, ids: &[&str]) {
             .collect();
         (view.clients(infohash) == wanted && records == wanted).then_some(())
     });
+}
+
+/// Waits until a stream has left nothing but what ends by itself, and the fence.
+fn await_end(view: &mut View, infohash: &str) {
+    let ending = ["last_client_disconnect_time", "metadata", "owner:epoch"];
+    eventually("nothing but what ends by itself", || {
+        let left = view.suffixes(infohash);
+        left.iter().all(|suffix| ending.contains(&suffix.as_str())).then_some(())
+    });
+    for suffix in ending {
+        let key = view.key(infohash, suffix);
+        let ttl_ms = view.call(&["PTTL", &key]).number();
+        assert_ne!(ttl_ms, -1, "{key} stays");
+    }
 }
 
 fn path_of(infohash: &str) -> String {

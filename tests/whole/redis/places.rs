@@ -1,6 +1,7 @@
 //! The places where a Redis may be, and the least that it must allow.
 
 use super::await_clients;
+use super::await_end;
 use super::await_state;
 use super::mirrored;
 use super::path_of;
@@ -26,7 +27,7 @@ use std::process::Command;
 
 /// What docs/REDIS.md asks an operator to allow, and nothing else; less KEYS, which stops a Redis
 /// for as long as it takes.
-const ACL: &str = "user ringcast on >se:cret ~ace_proxy:* &ace_proxy:* \
+const ACL: &str = "user ringcast on >se:cret ~ace_proxy:* resetchannels &ace_proxy:* \
                    +@read +@write +@scripting +@pubsub +cluster +info +ping +select -keys";
 
 /// A viewer comes and goes, and is stopped: what each needs of Redis is there.
@@ -47,9 +48,7 @@ fn told_as_ever(n: u32, url: &str, view: &mut View) {
     await_clients(view, &infohash, &[&watch.id]);
     eventually("its end", || second.has_ended().then_some(()));
     watch.leave_unbroken();
-    eventually("nothing but the fence", || {
-        (view.suffixes(&infohash) == ["owner:epoch"]).then_some(())
-    });
+    await_end(view, &infohash);
     assert!(server.stop().success());
 }
 
@@ -73,13 +72,13 @@ fn a_user_who_may_do_no_more_than_the_page_says() {
     told_as_ever(2_082, &url, &mut view);
     let denied = view.call(&["ACL", "LOG"]);
     assert_eq!(denied, Reply::List(Vec::new()), "what was refused");
+    view.call(&["SELECT", "0"]);
+    assert_eq!(view.call(&["DBSIZE"]).number(), 0, "the URL names another one");
 }
 
-/// A certificate that nobody vouches for, as most of these servers have.
-#[test]
-fn tls() {
-    let port = free_port();
-    let folder = Folder::new(port);
+/// A certificate that nobody vouches for, as most of these servers have, and the lines that have a
+/// server use it.
+fn certified(folder: &Folder) -> Vec<String> {
     let path = |name: &str| folder.0.join(name).display().to_string();
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
@@ -88,13 +87,32 @@ fn tls() {
         .output()
         .expect("openssl is installed");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let redis = Redis::with(&[
-        &format!("tls-port {port}"),
-        &format!("tls-cert-file {}", path("cert.pem")),
-        &format!("tls-key-file {}", path("key.pem")),
-        "tls-ca-cert-dir /etc/ssl/certs",
-        "tls-auth-clients no",
-    ]);
+    vec![
+        format!("tls-cert-file {}", path("cert.pem")),
+        format!("tls-key-file {}", path("key.pem")),
+        format!("tls-ca-cert-file {}", path("cert.pem")),
+        "tls-auth-clients no".to_owned(),
+    ]
+}
+
+/// With the port at which it speaks TLS.
+fn speaking_tls() -> Option<(Redis, u16, Vec<String>, Folder)> {
+    let port = free_port();
+    let folder = Folder::new(port);
+    let certified = certified(&folder);
+    let mut lines = certified.clone();
+    lines.push(format!("tls-port {port}"));
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let redis = Redis::with_what_not_all_know(&lines);
+    if redis.is_none() {
+        rig::say(&format!("NOT RUN: TLS ({} is built without)", rig::redis::program()));
+    }
+    Some((redis?, port, certified, folder))
+}
+
+#[test]
+fn tls() {
+    let Some((redis, port, ..)) = speaking_tls() else { return };
     let mut view = View::new(redis.client());
     let url = format!("rediss://127.0.0.1:{port}");
     // Not without being told to.
@@ -103,6 +121,17 @@ fn tls() {
     server.await_line(&["WARN", "edis down", "ertificate"]);
     assert!(server.stop().success());
     told_as_ever(2_099, &format!("{url}#insecure"), &mut view);
+}
+
+/// Sentinel, too, has to speak TLS to the master that it names.
+#[test]
+fn sentinel_names_a_master_that_speaks_tls() {
+    let Some((redis, port, mut lines, _folder)) = speaking_tls() else { return };
+    lines.push("tls-replication yes".to_owned());
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let sentinel = Sentinel::watch(port, &lines);
+    let url = format!("rediss+sentinel://{}/{}#insecure", sentinel.address(), Sentinel::NAME);
+    told_as_ever(2_118, &url, &mut View::new(redis.client()));
 }
 
 #[test]
@@ -139,9 +168,7 @@ fn a_cluster_of_three() {
     assert!(nodes_with_keys >= 2, "six streams on {nodes_with_keys} of three nodes");
     for (infohash, watch) in watches {
         watch.leave_unbroken();
-        eventually("nothing but the fence", || {
-            (view.suffixes(&infohash) == ["owner:epoch"]).then_some(())
-        });
+        await_end(&mut view, &infohash);
     }
     assert!(server.stop().success());
 }
@@ -166,12 +193,25 @@ fn sentinel_fails_over() {
 }
 
 #[test]
+fn a_cluster_fails_over() {
+    let mut cluster = Cluster::with_a_replica();
+    let url = cluster.url_of_all();
+    // A stream of the master that is going to die.
+    let mut client = cluster.nodes[0].client();
+    let mut slot = |n: u32| client.call(&["CLUSTER", "KEYSLOT", &rig::infohash(n)]).number();
+    let n = (2_120..2_140).find(|n| slot(*n) < Cluster::FIRST_SLOTS).expect("a third of them");
+    let weather = Weather::new(n, |engine| mirrored(&[engine], &url));
+    let kill = |cluster: &mut Cluster| cluster.nodes[0].kill();
+    weather.passes(&mut cluster, Cluster::view, kill, Cluster::fail_over);
+}
+
+#[test]
 fn valkey() {
     let found = Command::new("valkey-server").arg("--version").output().is_ok();
     if !found {
         rig::say("NOT RUN: valkey (apt-get install valkey-server, where Debian has it)");
         return;
     }
-    let redis = Redis::of("valkey-server", &[]);
+    let redis = Redis::of(&["valkey-server"], &[]);
     told_as_ever(2_096, &redis.url(), &mut View::new(redis.client()));
 }

@@ -86,11 +86,17 @@ fn patient(socket: TcpStream) -> TcpStream {
     socket
 }
 
+/// Of this process alone: in a server that another test starts meanwhile it would stay open when it
+/// is closed here.
+fn socket(family: rustix::net::AddressFamily) -> rustix::fd::OwnedFd {
+    let (kind, flags) = (rustix::net::SocketType::STREAM, rustix::net::SocketFlags::CLOEXEC);
+    rustix::net::socket_with(family, kind, flags, None).expect("a socket")
+}
+
 /// A port of this host that nobody listens on, and nobody else is given while it is held.
 pub(crate) fn reserve() -> (rustix::fd::OwnedFd, SocketAddr) {
     use rustix::net::AddressFamily;
-    use rustix::net::SocketType;
-    let fd = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    let fd = socket(AddressFamily::INET);
     // So that a listener, which asks for the same, is let in beside it.
     rustix::net::sockopt::set_socket_reuseaddr(&fd, true).expect("an option");
     rustix::net::bind(&fd, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
@@ -101,9 +107,8 @@ pub(crate) fn reserve() -> (rustix::fd::OwnedFd, SocketAddr) {
 /// From an address of this host's own; loopback has 16 million.
 pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
     use rustix::net::AddressFamily;
-    use rustix::net::SocketType;
     let family = if source.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let fd = rustix::net::socket(family, SocketType::STREAM, None).expect("a socket");
+    let fd = socket(family);
     rustix::net::bind(&fd, &SocketAddr::new(source, 0)).expect("an address of this host");
     rustix::net::connect(&fd, &address).expect("the server accepts");
     let socket = TcpStream::from(fd);
@@ -180,9 +185,8 @@ impl Player {
     /// A player whose kernel takes little on its behalf: `receive_bytes` and no more.
     pub(crate) fn ask_narrow(address: SocketAddr, path: &str, receive_bytes: usize) -> Asked {
         use rustix::net::AddressFamily;
-        use rustix::net::SocketType;
         use rustix::net::sockopt;
-        let fd = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let fd = socket(AddressFamily::INET);
         sockopt::set_socket_recv_buffer_size(&fd, receive_bytes).unwrap();
         rustix::net::connect(&fd, &address).expect("the server accepts");
         let mut socket = patient(TcpStream::from(fd));

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod delay;
+mod monitor;
 mod resp;
 mod sentinel;
 mod subscriber;
@@ -11,6 +12,7 @@ mod view;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use delay::Delay;
+pub(crate) use monitor::Monitor;
 pub(crate) use resp::Client;
 pub(crate) use resp::Place;
 pub(crate) use resp::Reply;
@@ -35,10 +37,15 @@ use std::sync::atomic::Ordering;
 const FIRST_PORT: u16 = 11_000;
 const PORTS: u16 = 10_000;
 
+/// The server that the tests run: `RINGCAST_TEST_REDIS`, else what the package installs.
+pub(crate) fn program() -> String {
+    std::env::var("RINGCAST_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 /// One server process.
 pub(crate) struct Redis {
     child: Child,
-    program: &'static str,
+    command: Vec<String>,
     folder: Folder,
     pub(crate) port: u16,
     lines: Vec<String>,
@@ -51,23 +58,40 @@ impl Redis {
 
     /// With these lines of configuration.
     pub(crate) fn with(lines: &[&str]) -> Self {
-        Self::of("redis-server", lines)
+        Self::of(&[&program()], lines)
     }
 
-    /// Another program that takes the same configuration.
-    pub(crate) fn of(program: &'static str, lines: &[&str]) -> Self {
-        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-        for _ in 0..10 {
+    /// Another command that takes the same configuration.
+    pub(crate) fn of(command: &[&str], lines: &[&str]) -> Self {
+        Self::start_within(10, command, lines)
+            .unwrap_or_else(|| panic!("{command:?} does not start; is its package installed?"))
+    }
+
+    /// With lines that another server than the package's may be built without.
+    pub(crate) fn with_what_not_all_know(lines: &[&str]) -> Option<Self> {
+        let is_another = std::env::var_os("RINGCAST_TEST_REDIS").is_some();
+        if is_another {
+            Self::start_within(3, &[&program()], lines)
+        } else {
+            Some(Self::with(lines))
+        }
+    }
+
+    fn start_within(tries: usize, command: &[&str], lines: &[&str]) -> Option<Self> {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let (command, lines): (Vec<String>, Vec<String>) = (owned(command), owned(lines));
+        (0..tries).find_map(|_| {
             let port = free_port();
             let folder = Folder::new(port);
-            let mut child = spawn(program, &folder, port, &lines);
+            let mut child = spawn(&command, &folder, port, &lines);
             if answers(&mut child, port) {
-                return Self { child, program, folder, port, lines };
+                let (command, lines) = (command.clone(), lines.clone());
+                return Some(Self { child, command, folder, port, lines });
             }
             let _ = child.kill();
             let _ = child.wait();
-        }
-        panic!("{program} does not start; is its package installed?");
+            None
+        })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -116,7 +140,7 @@ impl Redis {
     /// Starts it again on its port; it has forgotten everything.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.program, &self.folder, self.port, &self.lines);
+        self.child = spawn(&self.command, &self.folder, self.port, &self.lines);
         assert!(answers(&mut self.child, self.port), "it started here before");
     }
 }
@@ -134,12 +158,13 @@ pub(crate) fn info(client: &mut Client, section: &str, name: &str) -> Option<Str
     lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
 }
 
-fn spawn(program: &str, folder: &Folder, port: u16, lines: &[String]) -> Child {
+fn spawn(words: &[String], folder: &Folder, port: u16, lines: &[String]) -> Child {
     let path = folder.0.join("redis.conf");
     let own = format!("port {port}\nbind 127.0.0.1\nsave \"\"\nappendonly no\nloglevel warning\n");
     std::fs::write(&path, own + &lines.join("\n") + "\n").expect("a file in its folder");
+    let (program, arguments) = words.split_first().expect("a program");
     let mut command = Command::new(program);
-    command.arg(path).current_dir(&folder.0);
+    command.arg(path).args(arguments).current_dir(&folder.0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"))
 }

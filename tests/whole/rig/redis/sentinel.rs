@@ -3,6 +3,7 @@
 use super::Client;
 use super::Redis;
 use super::info;
+use super::program;
 use crate::rig::eventually;
 
 pub(crate) struct Sentinel {
@@ -22,7 +23,7 @@ impl Sentinel {
             let link = info(&mut client, "replication", "master_link_status")?;
             (link == "up").then_some(())
         });
-        let sentinel = watch(&master);
+        let sentinel = Self::watch(master.port, &[]);
         let mut client = sentinel.client();
         // Not only by name: one that was not asked yet is not chosen.
         eventually("Sentinel to know that the replica is good", || {
@@ -53,22 +54,20 @@ impl Sentinel {
         let role = info(&mut client, "replication", "role");
         if role.as_deref() == Some("master") { client } else { self.master.client() }
     }
-}
 
-/// It writes to its configuration, as a Sentinel does.
-fn watch(master: &Redis) -> Redis {
-    let name = Sentinel::NAME;
-    let sentinel = Redis::of(
-        "redis-sentinel",
-        &[
-            &format!("sentinel monitor {name} 127.0.0.1 {} 1", master.port),
-            &format!("sentinel down-after-milliseconds {name} 500"),
-            &format!("sentinel failover-timeout {name} 1000"),
-        ],
-    );
-    let mut client = sentinel.client();
-    // As often as it can: a test waits for it.
-    client.call(&["SENTINEL", "DEBUG", "info-period", "200", "ping-period", "100"]);
-    client.call(&["SENTINEL", "DEBUG", "election-timeout", "500"]);
-    sentinel
+    /// One alone. It writes to its configuration, as a Sentinel does.
+    pub(crate) fn watch(port: u16, lines: &[&str]) -> Redis {
+        let name = Self::NAME;
+        let monitor = format!("sentinel monitor {name} 127.0.0.1 {port} 1");
+        let patience = format!("sentinel down-after-milliseconds {name} 500");
+        let again = format!("sentinel failover-timeout {name} 1000");
+        let mut all = lines.to_vec();
+        all.extend([monitor.as_str(), &patience, &again]);
+        let sentinel = Redis::of(&[&program(), "--sentinel"], &all);
+        let mut client = sentinel.client();
+        // As often as it can: a test waits for it. Redis 6 does not know how, and takes longer.
+        let _ = client.ask(&["SENTINEL", "DEBUG", "info-period", "200", "ping-period", "100"]);
+        let _ = client.ask(&["SENTINEL", "DEBUG", "election-timeout", "500"]);
+        sentinel
+    }
 }

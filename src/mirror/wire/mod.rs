@@ -1,7 +1,18 @@
 //! A page of the book as commands of Redis: names, types, fields and times to live of the schema.
 //!
-//! Invariant: a stream's commands stand together, so that a cluster takes them in one go.
+//! Invariants: a stream's commands stand together, so that a cluster takes them in one go; no
+//! command makes a key without its end, but for the two that have none.
 
+mod commands;
+#[cfg(test)]
+mod tests;
+
+use self::commands::Hash;
+use self::commands::expire;
+use self::commands::seconds;
+use self::commands::set;
+use self::commands::unlink;
+use self::commands::with_end;
 use crate::base::ids::Infohash;
 use crate::base::ids::ViewerId;
 use crate::base::time::Wall;
@@ -81,7 +92,9 @@ impl Writer<'_> {
     fn stream(&self, id: &Infohash, writes: &StreamWrites, crowd: Crowd) -> Vec<Cmd> {
         let mut out = Vec::new();
         match &writes.stream {
-            Some(StreamWrite::Facts(facts)) if crowd.is_owner => self.facts(&mut out, facts, None),
+            Some(StreamWrite::Facts(facts)) if crowd.is_owner => {
+                self.facts(&mut out, facts, None, METADATA_TTL);
+            }
             Some(StreamWrite::Over(over)) => self.over(&mut out, over),
             Some(StreamWrite::Facts(_)) | None => {}
         }
@@ -125,8 +138,7 @@ impl Writer<'_> {
             out.extend([unlink, remove]);
         }
         for ids in here.chunks(MEMBERS_MAX) {
-            let mut add = redis::cmd("SADD");
-            add.arg(&clients);
+            let mut add = with_end("SADD", &clients, ttl);
             for viewer in ids {
                 add.arg(viewer.to_string());
             }
@@ -134,9 +146,10 @@ impl Writer<'_> {
         }
         let worker = self.keys.worker(id, &self.settings.worker_id);
         if crowd.viewers > 0 {
-            out.push(expire(&clients, ttl));
             out.push(set(&worker, crowd.viewers, ttl));
-            if !here.is_empty() {
+            if here.is_empty() {
+                out.push(expire(&clients, ttl));
+            } else {
                 out.push(unlink(&self.keys.last_disconnect(id)));
             }
         } else {
@@ -150,7 +163,7 @@ impl Writer<'_> {
     fn viewer(&self, out: &mut Vec<Cmd>, facts: &ViewerFacts, rates: Rates) {
         let stats = &facts.stats;
         let key = self.keys.client(&stats.infohash, stats.id);
-        let mut hash = Hash::new(&key);
+        let mut hash = Hash::new(&key, self.settings.client_ttl);
         hash.field("client_id", stats.id);
         hash.field("stream_id", stats.infohash);
         hash.field("worker_id", &self.settings.worker_id);
@@ -160,17 +173,17 @@ impl Writer<'_> {
         hash.field("protocol", "TS");
         hash.field("connected_at", seconds(facts.connected_at));
         self.numbers(&mut hash, stats, rates);
-        hash.finish(out, self.settings.client_ttl);
+        hash.finish(out);
     }
 
     fn stats(&self, out: &mut Vec<Cmd>, stats: &ViewerStats, rates: Rates) {
         let key = self.keys.client(&stats.infohash, stats.id);
-        let mut hash = Hash::new(&key);
+        let mut hash = Hash::new(&key, self.settings.client_ttl);
         self.numbers(&mut hash, stats, rates);
-        hash.finish(out, self.settings.client_ttl);
+        hash.finish(out);
     }
 
-    fn numbers(&self, hash: &mut Hash<'_>, stats: &ViewerStats, rates: Rates) {
+    fn numbers(&self, hash: &mut Hash, stats: &ViewerStats, rates: Rates) {
         let chunks = stats.bytes_sent / self.settings.chunk_bytes.max(1);
         hash.field("last_active", seconds(stats.last_active));
         hash.field("bytes_sent", stats.bytes_sent);
@@ -181,10 +194,16 @@ impl Writer<'_> {
         hash.field("stats_updated_at", seconds(stats.updated_at));
     }
 
-    fn facts(&self, out: &mut Vec<Cmd>, facts: &StreamFacts, over: Option<&StreamOver>) {
+    fn facts(
+        &self,
+        out: &mut Vec<Cmd>,
+        facts: &StreamFacts,
+        over: Option<&StreamOver>,
+        ttl: Duration,
+    ) {
         let key = self.keys.metadata(&facts.infohash);
         let engine = facts.engine.as_ref();
-        let mut hash = Hash::new(&key);
+        let mut hash = Hash::new(&key, ttl);
         hash.field("content_id", facts.content_id.unwrap_or(facts.infohash));
         hash.field("infohash", facts.infohash);
         hash.field("state", facts.state);
@@ -207,7 +226,7 @@ impl Writer<'_> {
         let error = over.and_then(|over| over.error.as_ref());
         hash.maybe("error_message", error);
         hash.maybe("error_time", error.map(|_| seconds(facts.told_at)).as_ref());
-        hash.finish(out, METADATA_TTL);
+        hash.finish(out);
         if let Some(at) = facts.last_byte_at {
             let activity = self.keys.activity(&facts.infohash);
             out.push(set(&activity, seconds(at), self.settings.client_ttl));
@@ -218,11 +237,10 @@ impl Writer<'_> {
     }
 
     fn over(&self, out: &mut Vec<Cmd>, over: &StreamOver) {
-        self.facts(out, &over.facts, Some(over));
-        let id = &over.facts.infohash;
         // How it ended can be read for as long as who watched it.
         let ttl = METADATA_TTL.min(self.settings.client_ttl);
-        out.push(expire(&self.keys.metadata(id), ttl));
+        self.facts(out, &over.facts, Some(over), ttl);
+        let id = &over.facts.infohash;
         out.push(unlink(&self.keys.stopping(id)));
         out.push(unlink(&self.keys.activity(id)));
     }
@@ -231,12 +249,11 @@ impl Writer<'_> {
         let ttl = self.settings.buffer_ttl;
         let id = &chunk.infohash;
         let metadata = self.keys.metadata(id);
-        let mut first = redis::cmd("HSET");
-        first.arg(&metadata).arg("snapshot_first").arg(chunk.first);
+        let mut first = with_end("HSET", &metadata, METADATA_TTL);
+        first.arg("snapshot_first").arg(chunk.first);
         first.arg("snapshot_epoch").arg(chunk.epoch);
         vec![
             first,
-            expire(&metadata, METADATA_TTL),
             set(&self.keys.buffer_chunk(id, chunk.sequence), chunk.bytes.as_slice(), ttl),
             set(&self.keys.buffer_index(id), chunk.sequence, ttl),
         ]
@@ -247,14 +264,14 @@ impl Writer<'_> {
         let mut schema = redis::cmd("SET");
         schema.arg(self.keys.schema()).arg(SCHEMA);
         let info = self.keys.info(me);
-        let mut hash = Hash::new(&info);
+        let mut hash = Hash::new(&info, NODE_TTL);
         hash.maybe("address", self.settings.node_url.as_ref());
         hash.field("version", self.settings.version);
         hash.field("started_at", seconds(node.started_at));
         hash.field("streams", node.streams);
         hash.field("viewers", node.viewers);
         let mut about = Vec::new();
-        hash.finish(&mut about, NODE_TTL);
+        hash.finish(&mut about);
         let mut add = redis::cmd("SADD");
         add.arg(self.keys.workers()).arg(me);
         let heartbeat = set(&self.keys.heartbeat(me), seconds(self.now), NODE_TTL);
@@ -276,9 +293,9 @@ impl Writer<'_> {
             remove.arg(&key).arg(me);
             return vec![remove];
         }
-        let mut write = redis::cmd("HSET");
-        write.arg(&key).arg(me).arg(sessions);
-        vec![write, expire(&key, NODE_TTL)]
+        let mut write = with_end("HSET", &key, NODE_TTL);
+        write.arg(me).arg(sessions);
+        vec![write]
     }
 
     /// What a process takes with it when it ends in order.
@@ -300,221 +317,5 @@ impl Writer<'_> {
 fn push(groups: &mut Vec<Group>, commands: Vec<Cmd>) {
     if !commands.is_empty() {
         groups.push(Group { commands, stops: Vec::new() });
-    }
-}
-
-/// Unix seconds with three decimals.
-pub fn seconds(at: Wall) -> String {
-    let ms = at.unix_ms();
-    format!("{}.{:03}", ms / 1_000, ms % 1_000)
-}
-
-fn ms(ttl: Duration) -> u64 {
-    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn set(key: &str, value: impl redis::ToRedisArgs, ttl: Duration) -> Cmd {
-    let mut set = redis::cmd("SET");
-    set.arg(key).arg(value).arg("PX").arg(ms(ttl));
-    set
-}
-
-fn expire(key: &str, ttl: Duration) -> Cmd {
-    let mut expire = redis::cmd("PEXPIRE");
-    expire.arg(key).arg(ms(ttl));
-    expire
-}
-
-fn unlink(key: &str) -> Cmd {
-    let mut unlink = redis::cmd("UNLINK");
-    unlink.arg(key);
-    unlink
-}
-
-/// One HSET, one HDEL of the fields that nobody knows, one end.
-struct Hash<'a> {
-    key: &'a str,
-    set: Cmd,
-    unknown: Vec<&'static str>,
-}
-
-impl<'a> Hash<'a> {
-    fn new(key: &'a str) -> Self {
-        let mut set = redis::cmd("HSET");
-        set.arg(key);
-        Self { key, set, unknown: Vec::new() }
-    }
-
-    fn field(&mut self, name: &'static str, value: impl std::fmt::Display) {
-        self.set.arg(name).arg(value.to_string());
-    }
-
-    fn maybe(&mut self, name: &'static str, value: Option<&impl std::fmt::Display>) {
-        match value {
-            Some(value) => self.field(name, value),
-            None => self.unknown.push(name),
-        }
-    }
-
-    fn finish(self, out: &mut Vec<Cmd>, ttl: Duration) {
-        out.push(self.set);
-        if !self.unknown.is_empty() {
-            let mut remove = redis::cmd("HDEL");
-            remove.arg(self.key);
-            for name in self.unknown {
-                remove.arg(name);
-            }
-            out.push(remove);
-        }
-        out.push(expire(self.key, ttl));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mirror::outbox::Batch;
-    use std::collections::BTreeMap;
-    use std::collections::BTreeSet;
-
-    fn settings() -> Settings {
-        Settings {
-            url: String::new(),
-            prefix: "p".to_owned(),
-            hash_tags: None,
-            worker_id: "n:1:00000001".to_owned(),
-            seed: 0,
-            node_url: None,
-            version: "0",
-            client_ttl: Duration::from_secs(60),
-            heartbeat: Duration::from_secs(10),
-            cleanup: Duration::from_secs(60),
-            buffer_ttl: Duration::from_secs(60),
-            snapshots: true,
-            chunk_bytes: 1_000,
-            snapshot_rate_bytes: 0,
-            snapshot_memory_bytes: 0,
-        }
-    }
-
-    fn words(command: &Cmd) -> Vec<String> {
-        command
-            .args_iter()
-            .map(|arg| match arg {
-                redis::Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                redis::Arg::Cursor => "0".to_owned(),
-                _ => panic!("an argument of a kind that is not used"),
-            })
-            .collect()
-    }
-
-    fn page() -> Page {
-        let at = Wall::from_unix_ms(1_700_000_000_050);
-        let infohash = Infohash::from_bytes([7; 20]);
-        let facts = StreamFacts {
-            infohash,
-            content_id: None,
-            state: "stopping",
-            state_changed_at: at,
-            started_at: at,
-            ready_at: None,
-            last_byte_at: Some(at),
-            engine: None,
-            is_live: true,
-            is_encrypted: false,
-            bitrate_bps: Some(8),
-            bytes_total: 9,
-            peers: None,
-            told_at: at,
-        };
-        let stats = ViewerStats {
-            id: ViewerId(1),
-            infohash,
-            last_active: at,
-            bytes_sent: 2_500,
-            behind_ms: 1_234,
-            updated_at: at,
-        };
-        let viewer = ViewerFacts {
-            stats,
-            address: None,
-            agent: "VLC 3".to_owned(),
-            name: None,
-            connected_at: at,
-            is_new: true,
-        };
-        let full = ViewerWrite::Full(Box::new(viewer), Rates { average: 1.5, current: 2.0 });
-        let writes = StreamWrites {
-            stream: Some(StreamWrite::Facts(Box::new(facts))),
-            viewers: vec![(ViewerId(1), full), (ViewerId(2), ViewerWrite::Gone)],
-        };
-        let chunk = Chunk { infohash, sequence: 4, first: 2, epoch: 3, bytes: vec![0x47; 188] };
-        let batch = Batch {
-            streams: BTreeMap::from([(infohash, writes)]),
-            events: Vec::new(),
-            chunks: vec![chunk],
-        };
-        let crowds = BTreeMap::from([(infohash, Crowd { viewers: 1, is_owner: true })]);
-        let loads = BTreeMap::from([("e1".to_owned(), 1)]);
-        let node = Some(NodeWrite { started_at: at, streams: 1, viewers: 1, loads });
-        Page { batch, crowds, node, stops: vec![(infohash, vec![ViewerId(1)])] }
-    }
-
-    fn commands(page: &Page) -> Vec<Vec<String>> {
-        let (keys, settings) = (Keys::new("p", false), settings());
-        let writer = Writer { keys: &keys, settings: &settings, now: Wall::from_unix_ms(0) };
-        let groups = writer.groups(page);
-        groups.iter().flat_map(|group| &group.commands).map(words).collect()
-    }
-
-    #[test]
-    fn every_key_has_an_end_but_two() {
-        let mut written = BTreeSet::new();
-        let mut ended = BTreeSet::new();
-        for words in commands(&page()) {
-            let key = words[1].clone();
-            match words[0].as_str() {
-                "SET" if words.contains(&"PX".to_owned()) => _ = ended.insert(key.clone()),
-                "PEXPIRE" => _ = ended.insert(key.clone()),
-                _ => {}
-            }
-            if matches!(words[0].as_str(), "SET" | "HSET" | "SADD") {
-                written.insert(key);
-            }
-        }
-        assert!(written.len() > 10, "{written:?}");
-        let endless: Vec<_> = written.difference(&ended).collect();
-        assert_eq!(endless, ["p:schema", "p:workers"]);
-    }
-
-    #[test]
-    fn values_are_those_of_the_schema() {
-        let all = commands(&page());
-        let client = "p:stream:0707070707070707070707070707070707070707:clients:0000000000000001";
-        let hash = all.iter().find(|words| words[0] == "HSET" && words[1] == client).unwrap();
-        let field = |name: &str| {
-            let at = hash.iter().position(|word| word == name).unwrap();
-            hash[at + 1].as_str()
-        };
-        assert_eq!(field("connected_at"), "1700000000.050");
-        assert_eq!((field("bytes_sent"), field("chunks_sent")), ("2500", "2"));
-        assert_eq!((field("avg_rate_KBps"), field("seconds_behind")), ("1.500", "1.234"));
-        assert_eq!((field("protocol"), field("user_agent")), ("TS", "VLC 3"));
-        assert!(!hash.contains(&"ip_address".to_owned()), "addresses are off");
-        let gone = |words: &&Vec<String>| words[0] == "SREM" && words[2] == "0000000000000002";
-        assert!(all.iter().any(|words| gone(&words)));
-        let stop = all.last().unwrap();
-        assert_eq!(stop[0], "MGET");
-        assert!(stop[1].ends_with(":client:0000000000000001:stop"));
-    }
-
-    #[test]
-    fn what_another_node_owns_is_not_written() {
-        let mut page = page();
-        page.crowds.values_mut().for_each(|crowd| crowd.is_owner = false);
-        page.batch.chunks.clear();
-        let all = commands(&page);
-        assert!(!all.iter().any(|words| words[1].ends_with(":metadata")));
-        assert!(all.iter().any(|words| words[0] == "SADD" && words[1].ends_with(":clients")));
     }
 }
