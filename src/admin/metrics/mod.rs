@@ -276,7 +276,7 @@ fn viewers(page: &mut Page, snapshot: &MetricsSnapshot) {
     );
     page.histogram(
         "delivery_latency_seconds",
-        "From the commit to the ring to the socket's acceptance.",
+        "From the commit to the ring to the beginning of the turn in which the socket took it.",
         &LATENCY_BOUNDS_US,
         [(Vec::new(), &snapshot.delivery_latency)],
     );
