@@ -73,7 +73,11 @@ fn a_start_with_peers_outlives_the_grace_period() {
     engine.control().set(Knob::Starve, true);
     let server = Server::with(&[&engine]).set("PROXY_GRACE_PERIOD", "0").start().ready();
     let path = Server::play(&rig::content_id(201));
-    assert!(impatient(&server, &path, Duration::from_millis(1_500)).is_none());
+    let impatient = Player::ask(server.address, &path);
+    // It is asked for the second time when the first answer has come, which speaks of peers.
+    assert!(engine.control().wait_for(PATIENCE_MS, |c| c.counters().stats >= 2));
+    assert!(impatient.is_silent());
+    impatient.leave();
     eventually("nobody", || (server.count("viewers") == 0).then_some(()));
     // Nobody waits, and the start goes on: the engine is asked how it is, once a second.
     let asked = engine.control().counters().stats;

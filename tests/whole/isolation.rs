@@ -67,7 +67,7 @@ fn a_crowd_with_shut_windows() {
             stuck
         });
         let beside = p99(&mut fast);
-        println!("p99 {alone:?} alone, {beside:?} beside {} that are stuck", stuck.len());
+        eprintln!("p99 {alone:?} alone, {beside:?} beside {} that are stuck", stuck.len());
         beside < 5 * alone.max(Duration::from_millis(150))
     });
     assert!(is_in_time, "who is stuck makes the others wait");
@@ -182,7 +182,7 @@ fn heads_that_never_end() {
     }
     joins.sort();
     let half = joins[(joins.len() - 1) / 2];
-    println!("{} joins, {:?} at most, half of them {half:?}", joins.len(), joins.last());
+    eprintln!("{} joins, {:?} at most, half of them {half:?}", joins.len(), joins.last());
     assert!(half < Duration::from_secs(1), "{joins:?}");
     assert!(player.report().is_unbroken(), "{:?}", player.report());
     let mut answered = 0;
