@@ -68,9 +68,11 @@ fn a_player_that_gives_up_and_comes_back_gets_its_picture_when_the_start_is_done
 /// Between two tries there is nobody for longer than the grace period: peers keep the start.
 #[test]
 fn a_start_with_peers_outlives_the_grace_period() {
-    let engine = cold(201, 2_000);
-    // Not a byte of it before that is taken back, however late it is asked for.
-    engine.control().set(Knob::Starve, true);
+    rig::steadily(a_start_with_peers);
+}
+
+fn a_start_with_peers() {
+    let engine = cold(201, 4_000);
     let server = Server::with(&[&engine]).set("PROXY_GRACE_PERIOD", "0").start().ready();
     let path = Server::play(&rig::content_id(201));
     let impatient = Player::ask(server.address, &path);
@@ -82,7 +84,6 @@ fn a_start_with_peers_outlives_the_grace_period() {
     // Nobody waits, and the start goes on: the engine is asked how it is, once a second.
     let asked = engine.control().counters().stats;
     assert!(engine.control().wait_for(PATIENCE_MS, |c| c.counters().stats >= asked + 2));
-    engine.control().clear(Knob::Starve);
     let mut player = Player::open(server.address, &path);
     assert!(player.play(2 * SECOND).is_unbroken());
     assert_eq!(engine.control().counters().sessions_opened, 1);
@@ -151,17 +152,19 @@ fn a_viewer_takes_up_what_the_last_one_left_behind() {
 /// A player that is refused a head for want of a picture has been sent nothing at all.
 #[test]
 fn not_a_byte_before_the_picture() {
-    let engine = cold(206, 1_000);
-    engine.control().set(Knob::Starve, true);
+    rig::steadily(not_a_byte_before);
+}
+
+fn not_a_byte_before() {
+    let engine = cold(206, 1_500);
     let server = Server::with(&[&engine]).start().ready();
     let path = Server::play(&rig::content_id(206));
     let player = Player::ask(server.address, &path);
     let mut socket = player.socket().try_clone().unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(1_200))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
     let error = socket.read(&mut [0; 1]).expect_err("nothing is sent");
     assert!(matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
     socket.set_read_timeout(Some(rig::PATIENCE)).unwrap();
-    engine.control().clear(Knob::Starve);
     let mut player = player.begin();
     assert_eq!(player.status, 200);
     assert!(player.play(SECOND).starts_with_pat_pmt_rap);
