@@ -2,6 +2,7 @@
 //! and names what must be among them.
 
 mod ending;
+mod heir;
 mod identity;
 mod late;
 mod rival;
@@ -72,7 +73,8 @@ impl Script {
     /// A stream that one viewer on `HERE` waits for.
     fn with(settings: Settings, target: Target) -> Self {
         let now = Instant::from_micros(1_000_000);
-        let setup = Setup { infohash: infohash(1), target, seed: 7, settings };
+        let is_claimed = matches!(target, Target::Infohash(_));
+        let setup = Setup { infohash: infohash(1), target, is_claimed, seed: 7, settings };
         let mut script = Self {
             session: Session::new(setup, now),
             now,
