@@ -44,6 +44,7 @@ use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
@@ -74,6 +75,8 @@ static ALLOCATOR: Counting = Counting;
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static WEIGHING: AtomicBool = AtomicBool::new(false);
+static HELD_BYTES: AtomicI64 = AtomicI64::new(0);
 static TRACES: Mutex<Vec<Backtrace>> = Mutex::new(Vec::new());
 const TRACES_MAX: usize = 2_048;
 
@@ -95,25 +98,36 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note();
+        weigh(layout.size() as i64);
         // SAFETY: the caller's promises are those that `System` asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note();
+        weigh(layout.size() as i64);
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, start: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         note();
+        weigh(new_size as i64 - layout.size() as i64);
         // SAFETY: as above; every block came from `System`.
         unsafe { System.realloc(start, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        weigh(-(layout.size() as i64));
         // SAFETY: as above.
         unsafe { System.dealloc(start, layout) }
+    }
+}
+
+/// What the shards' threads hold, while that is asked.
+fn weigh(bytes: i64) {
+    if WEIGHING.load(Relaxed) && is_shard() {
+        HELD_BYTES.fetch_add(bytes, Relaxed);
     }
 }
 
@@ -161,6 +175,39 @@ fn a_shard_with_zero_copy_sends_allocates_nothing_while_bytes_flow() {
 #[test]
 fn a_shard_on_epoll_allocates_nothing_while_bytes_flow() {
     watch("auto", Driver::Epoll, RuntimeDriver::Legacy).judge();
+}
+
+/// Everything that a viewer makes its shard keep on the heap, whatever table it is in and however that
+/// grows: four hundred more of them, each weighed with what it needed while it caught up.
+#[test]
+fn a_viewer_takes_a_kibibyte_of_the_heap_at_most() {
+    const MORE: usize = 400;
+    const BYTES_PER_VIEWER_MAX: i64 = 1_024;
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let hashes = hashes();
+    let engine = engine_of(&hashes, 1_000_000, 500_000);
+    let server = Server::start(&engine, &[], Driver::Auto, RuntimeDriver::Auto);
+    let first = Crowd::join(server.address, &hashes);
+    first.await_more(WINDOW_BYTES);
+    WEIGHING.store(true, Relaxed);
+    let more: Vec<Crowd> =
+        (0..MORE / VIEWERS).map(|_| Crowd::join(server.address, &hashes)).collect();
+    more.iter().for_each(|crowd| crowd.await_more(WINDOW_BYTES));
+    WEIGHING.store(false, Relaxed);
+    assert_eq!(server.metric("ringcast_viewers") as usize, VIEWERS + MORE);
+    let held = HELD_BYTES.load(Relaxed);
+    // Tables double, so that a shard with 230 viewers has room for 256.
+    let rows = server.get("/api/v1/viewers").unwrap();
+    let room_of = |shard: usize| {
+        rows.matches(&format!("\"shard\":{shard},")).count().next_power_of_two() as i64
+    };
+    let room: i64 = (0..SHARDS).map(room_of).sum();
+    let (each, of_room) = (held / MORE as i64, held / room);
+    eprintln!("{each} bytes of the heap for a viewer, {of_room} for each there is room for");
+    assert!((100..=BYTES_PER_VIEWER_MAX).contains(&of_room), "{of_room} bytes");
+    first.leave();
+    more.into_iter().for_each(Crowd::leave);
+    server.stop();
 }
 
 /// What may be seen in the backtrace of an allocation: a question to an engine, its answer, and
@@ -275,9 +322,13 @@ fn hashes() -> Vec<String> {
 }
 
 fn engine(hashes: &[String]) -> Emulator {
+    engine_of(hashes, BITRATE_BPS, BURST_BYTES)
+}
+
+fn engine_of(hashes: &[String], bitrate_bps: u64, burst_bytes: u64) -> Emulator {
     let config =
-        Config::default().knob(Knob::BurstBytes, BURST_BYTES).knob(Knob::PieceBytes, 48_000_u64);
-    let channel = |hash: &String| Channel::signed(hash).bitrate_bps(BITRATE_BPS);
+        Config::default().knob(Knob::BurstBytes, burst_bytes).knob(Knob::PieceBytes, 48_000_u64);
+    let channel = |hash: &String| Channel::signed(hash).bitrate_bps(bitrate_bps);
     let config = hashes.iter().fold(config, |config, hash| config.channel(channel(hash)));
     Emulator::start(config).expect("the emulated engine starts")
 }

@@ -1,8 +1,14 @@
 //! The commands that end by themselves, from outside: exit codes and what is printed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+use rustix::net::AddressFamily;
+use rustix::net::SocketType;
+use rustix::net::bind;
+use rustix::net::getsockname;
+use rustix::net::socket;
 use std::io::Read;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::process::Command;
 use std::process::Output;
@@ -120,10 +126,12 @@ fn healthcheck_is_the_status_of_readyz() {
 
 #[test]
 fn doctor_without_an_engine_is_not_ready() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    // Nobody listens there, and nobody else is given it while it is held.
+    let held = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&held, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = SocketAddr::try_from(getsockname(&held).unwrap()).unwrap().to_string();
     let output = run(&["doctor", "--engine", &address], &[]);
+    drop(held);
     assert_eq!(output.status.code(), Some(1));
     let report = text(&output.stdout);
     assert!(report.contains(&format!("{address}: connection refused")), "{report}");

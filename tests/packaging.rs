@@ -131,7 +131,7 @@ fn traced_calls() -> Result<BTreeMap<String, Vec<String>>, String> {
 
 fn play(address: &str, path: &str) {
     let mut player = TcpStream::connect(address).unwrap();
-    player.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    player.set_read_timeout(Some(Duration::from_secs(50))).unwrap();
     write!(player, "GET /{path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
     let mut body = Vec::new();
     player.take(ENOUGH_BYTES).read_to_end(&mut body).unwrap();

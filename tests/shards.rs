@@ -28,7 +28,9 @@ use std::io::Write;
 use std::net::TcpStream;
 
 const BITRATE_BPS: u64 = 4_000_000;
-const GRACE: &[(&str, &str)] = &[("PROXY_GRACE_PERIOD", "500ms")];
+/// A player that is not read while others are is nobody who is stuck.
+const GRACE: &[(&str, &str)] =
+    &[("PROXY_GRACE_PERIOD", "500ms"), ("RINGCAST_SEND_STALL_TIMEOUT", "120")];
 
 struct Player {
     socket: TcpStream,
@@ -106,7 +108,8 @@ fn a_lost_shard_is_followed_by_a_new_one(lost: u8, egress: Driver, runtime: Runt
     let config = [mine, other].iter().fold(Config::default(), |config, id| {
         config.channel(Channel::signed(&id.to_string()).bitrate_bps(BITRATE_BPS))
     });
-    let engine = Emulator::start(config.knob(Knob::BurstBytes, 1_000_000_u64)).unwrap();
+    // Five seconds of the past: what a busy machine may take to ask again is among them.
+    let engine = Emulator::start(config.knob(Knob::BurstBytes, 2_500_000_u64)).unwrap();
     let server = Server::start(&engine, GRACE, egress, runtime);
     while !is_ok(&server, "/readyz") {}
     // On the other shard those of both streams watch on.

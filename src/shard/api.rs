@@ -280,7 +280,7 @@ async fn status(shard: &Shard) -> StatusRecord {
         version: version.to_owned(),
         uptime_seconds: time::now().since(started).as_secs(),
         shards: all.len(),
-        send_path: all.first().map_or("", |metrics| metrics.send_path).to_owned(),
+        send_path: send_paths(&all),
         streams,
         viewers: sum(|metrics| metrics.viewers),
         engines: engines.clone().count() as u64,
@@ -295,6 +295,14 @@ async fn status(shard: &Shard) -> StatusRecord {
             viewer_bytes: sum(|metrics| metrics.viewer_bytes),
         },
     }
+}
+
+/// What newcomers get; a shard that lacks a way has its own words beside the others'.
+fn send_paths(all: &[ShardMetrics]) -> String {
+    let mut paths: Vec<&str> = all.iter().map(|metrics| metrics.send_path).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths.join(", ")
 }
 
 async fn metrics_page(shard: &Shard) -> Page {
@@ -312,7 +320,7 @@ async fn metrics_page(shard: &Shard) -> Page {
     };
     let mut snapshot = MetricsSnapshot {
         version: version.to_owned(),
-        driver: all.first().map_or("", |metrics| metrics.send_path).to_owned(),
+        driver: send_paths(&all),
         uptime_seconds: time::now().since(started).as_secs_f64(),
         viewers: sum(|metrics| metrics.viewers),
         streams: states(&all),
@@ -391,6 +399,7 @@ fn merge(snapshot: &mut MetricsSnapshot, metrics: &ShardMetrics) {
     add(&mut snapshot.viewer_closed, metrics.closed.iter());
     add(&mut snapshot.stream_starts, metrics.starts.iter());
     add(&mut snapshot.failovers, metrics.failovers.iter());
+    add(&mut snapshot.rivals_failed, metrics.rivals_failed.iter());
     for ((route, code), count) in &metrics.responses {
         let known =
             snapshot.http_responses.iter_mut().find(|row| (row.0, row.1) == (*route, *code));

@@ -60,6 +60,7 @@ impl Core {
             | Output::StartLog { .. }
             | Output::FailLog { .. }
             | Output::Failover { .. }
+            | Output::RivalFailed { .. }
             | Output::EngineTakenOver { .. }
             | Output::Frozen(_)
             | Output::LetGo
@@ -193,6 +194,10 @@ impl Core {
                 let name = self.sources[&serial].engine_names.get(&from);
                 let from = name.cloned().unwrap_or_default();
                 self.mirror_failover(serial, from, reason);
+            }
+            Output::RivalFailed { purpose, engine, reason } => {
+                *self.stats.rivals_failed.entry(purpose.as_str()).or_default() += 1;
+                self.log_rival_failed(serial, purpose, engine, &reason);
             }
             Output::EngineTakenOver { engine } => self.log_takeover(serial, engine),
             Output::Frozen(frozen) => self.log_frozen(serial, frozen),

@@ -90,23 +90,25 @@ pub(crate) async fn page(shard: &Shard, change: Change, body: &[u8]) -> Page {
     tracing::info!("changed over the API: {order:?}");
     let created = u16::from(created);
     match give(shard, order).await {
-        Some(said) => Page::json(said.to_string()).with_status(200 + created),
+        Some(Ok(said)) => Page::json(said.to_string()).with_status(200 + created),
+        Some(Err(why)) => Page::error(ErrorCode::BadRequest, &why),
         None => Page::error(ErrorCode::NotFound, missing),
     }
 }
 
 /// An engine by its name, which shard 0 alone knows.
 async fn find_engine(shard: &Shard, name: String) -> Option<EngineId> {
-    let said = give(shard, Order::FindEngine(name)).await?;
+    let said = give(shard, Order::FindEngine(name)).await?.ok()?;
     let number = said["number"].as_u64()?;
     Some(EngineId(u32::try_from(number).ok()?))
 }
 
-/// What the shard says that an order was meant for.
-async fn give(shard: &Shard, order: Order) -> Option<serde_json::Value> {
+/// What the shard says that an order was meant for, or why it does not carry it out.
+async fn give(shard: &Shard, order: Order) -> Option<Result<serde_json::Value, String>> {
     let answers = gather(shard, Ask::Order(Arc::new(order))).await.answers;
     answers.into_iter().find_map(|told| match told {
-        Told::Order(Done::Done(said)) => Some(said),
+        Told::Order(Done::Begun(said)) => Some(Ok(said)),
+        Told::Order(Done::Refused(why)) => Some(Err(why)),
         Told::Order(Done::NotMine)
         | Told::Ready(_)
         | Told::Metrics(_)

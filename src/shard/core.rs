@@ -23,6 +23,7 @@ use crate::shard::audience::Audience;
 use crate::shard::audience::Paths;
 use crate::shard::audience::Round;
 use crate::shard::channel::ChannelId;
+use crate::shard::claims::Claims;
 use crate::shard::gather::Gather;
 use crate::shard::leasing::Contests;
 use crate::shard::live::Live;
@@ -107,6 +108,8 @@ pub(crate) enum Wanted {
 
 pub(crate) struct Core {
     pub(crate) me: ShardId,
+    /// How many had this number before.
+    pub(crate) life: u32,
     pub(crate) now: Instant,
     /// What this turn finds has not come before then.
     pub(crate) news_since: Instant,
@@ -128,6 +131,7 @@ pub(crate) struct Core {
     pub(crate) agenda: Agenda,
     pub(crate) resolver: Resolver,
     pub(crate) directory: Directory,
+    pub(crate) claims: Claims,
     pub(crate) pool: Option<Pool>,
     pub(crate) wanted: BTreeMap<u64, Wanted>,
     pub(crate) contests: Contests,
@@ -151,6 +155,8 @@ pub(crate) struct Core {
     /// When viewers who have not taken the last of their bytes by now are closed all the same.
     drain_until: Instant,
     abort_at: Instant,
+    /// When sockets that take nothing are looked at next.
+    pub(crate) look_at: Instant,
     /// Requests to engines that must end before the thread may: stops.
     pub(crate) stops_pending: u32,
     /// Opens that wait for the journal.
@@ -215,7 +221,7 @@ impl Core {
     fn new(parts: Parts, handle: Weak<Cell>) -> Self {
         let Parts { shared, estate, egress } = parts;
         let config = &shared.config;
-        let Estate { mail, outbox, live, pool, directory, stats, .. } = estate;
+        let Estate { mail, outbox, live, pool, directory, claims, stats, .. } = estate;
         let (tokens, viewers, serials) = (estate.tokens, estate.viewers, estate.serials);
         let sources: BTreeMap<u64, Source> =
             estate.sources.into_iter().map(|source| (source.id.serial, source)).collect();
@@ -225,6 +231,7 @@ impl Core {
         let source_keys = sources.iter().flat_map(of).collect();
         Self {
             me: mail.me(),
+            life: estate.life,
             now: time::now(),
             news_since: time::now(),
             turned: (time::now(), time::now()),
@@ -242,6 +249,7 @@ impl Core {
             agenda: Agenda::new(),
             resolver: Resolver::new(config.resolver),
             directory,
+            claims,
             pool,
             wanted: BTreeMap::new(),
             contests: Contests::default(),
@@ -259,6 +267,7 @@ impl Core {
             conversations: Slab::new(),
             drain_until: Instant::NEVER,
             abort_at: Instant::NEVER,
+            look_at: Instant::ZERO,
             stops_pending: 0,
             journal_waits: BTreeMap::new(),
             next_token: tokens,
@@ -385,6 +394,8 @@ impl Core {
             pool.handle_timeout(now);
             self.drain_pool();
         }
+        self.claims_due();
+        self.look_for_life();
         self.end_waits();
         if self.drain_until <= now {
             self.drain_until = now + LAST_ACKS_MAX;
@@ -401,6 +412,7 @@ impl Core {
         consider(Some(self.drain_until));
         consider(self.mirror_deadline());
         consider(self.resolver.poll_timeout());
+        consider(self.claims.next_at());
         consider(self.pool.as_ref().and_then(Pool::poll_timeout));
         consider(Some(self.agenda.next_sweep()));
         for (_, audience) in &self.audiences {

@@ -16,7 +16,7 @@ impl Core {
             Message::Denied { token, reason, retry_after } => {
                 self.on_denied(token, &reason, retry_after);
             }
-            Message::Vacate { engine } => self.vacate(engine),
+            Message::Vacate { engine, leave } => self.vacate(engine, leave),
             Message::Resolve { from, token, target, payer } => {
                 self.resolve_for(from, token, target, payer);
             }
@@ -37,9 +37,14 @@ impl Core {
             Message::MergeInto { channel, generation, infohash, adopted } => {
                 self.on_merge_into(channel, generation, infohash, adopted);
             }
+            Message::ClaimLost { channel, generation } => {
+                self.on_claim_lost(channel, generation);
+            }
             Message::Subscribe(subscribe) => self.on_subscribe(subscribe),
             Message::Hosted(subscribe) => self.on_hosted(subscribe),
-            Message::Subscribed { key, channel } => self.on_subscribed(&key, channel),
+            Message::Subscribed { life, key, channel } => {
+                self.on_subscribed(life, &key, channel);
+            }
             Message::Declined { key, answer } => self.on_declined(&key, &answer),
             Message::Unpaid { key, payer } => self.on_unpaid(&key, payer),
             Message::Watching { channel, what } => self.on_watching(channel, what),
@@ -56,7 +61,9 @@ impl Core {
                 let (accepted, socket) = *adopted;
                 crate::net::runtime::spawn(accept::serve(self.handle(), accepted, socket));
             }
-            Message::ShardLost { shard, kept } => self.on_shard_lost(shard, &kept),
+            Message::ShardLost { shard, kept, last_serial } => {
+                self.on_shard_lost(shard, &kept, last_serial);
+            }
             #[cfg(debug_assertions)]
             Message::Panic => panic!("a shard was asked to panic"),
             Message::Reload(live) => self.on_reload(live),

@@ -1,7 +1,5 @@
-//! What the home shard of a key does: resolves it once, knows where its stream runs, and settles
-//! claims when an engine names another infohash than a session was opened as.
+//! What the home shard of a key does: resolves it once, and knows where its stream runs.
 
-use crate::base::ids::Generation;
 use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
 use crate::base::ids::Target;
@@ -14,26 +12,20 @@ use crate::registry::resolver::QueryReply;
 use crate::registry::resolver::Resolution;
 use crate::shard::audience::Phase;
 use crate::shard::audience::Stage;
-use crate::shard::channel::ChannelId;
 use crate::shard::core::Core;
 use crate::shard::core::Wanted;
 use crate::shard::join::NotNow;
 use crate::shard::join::stream_name;
-use crate::shard::message::Claim;
 use crate::shard::message::Message;
 use crate::shard::message::StartFor;
 use crate::shard::message::Subscribe;
 use crate::shard::message::Watching;
 use crate::shard::seats::AtLimit;
 use crate::shard::seats::Paid;
-use crate::stream;
 use crate::stream::Answer;
 use crate::stream::Code;
 use std::net::IpAddr;
 use std::time::Duration;
-
-/// A stream that opens or ends just now is asked again after this.
-const MERGE_AGAIN: Duration = Duration::from_millis(100);
 
 impl Core {
     pub(crate) fn resolve_for(
@@ -267,10 +259,13 @@ impl Core {
 
     pub(crate) fn on_subscribed(
         &mut self,
+        life: u32,
         key: &Target,
         channel: std::sync::Arc<crate::shard::channel::Channel>,
     ) {
-        let Some(at) = self.subscribing(key) else {
+        // To one before us: the owner may have forgotten it since, and end without a word to us.
+        let asked = self.subscribing(key).filter(|_| life == self.life);
+        let Some(at) = asked else {
             if let Some(other) = self.audience_of(channel.id) {
                 // Under another key there is somebody: their number, not that of nobody.
                 self.audiences[other].told = None;
@@ -366,93 +361,6 @@ impl Core {
     pub(crate) fn on_release(&mut self, key: &Target, from: ShardId) {
         self.directory.probe_dropped(key);
         self.directory.release(key, from);
-    }
-
-    /// On the home of the infohash that an engine named.
-    pub(crate) fn on_claim(&mut self, claim: Box<Claim>) {
-        let key = Target::Infohash(claim.infohash);
-        match self.directory.claim(&key, claim.from) {
-            Claimed::Taken(host) => self.mail.send(host, Message::Merge(claim)),
-            // The claimant itself, or another stream of its shard.
-            Claimed::Yours => self.mail.send(claim.from, Message::Merge(claim)),
-            Claimed::Granted | Claimed::Full => {
-                let Claim { channel, generation, from, .. } = *claim;
-                self.mail.send(from, Message::Claimed { channel, generation });
-            }
-        }
-    }
-
-    /// On the shard whose stream has that infohash: it takes the new session over when its engine
-    /// is the same (the engine has already ended the old one), else it stays as it is.
-    pub(crate) fn on_merge(&mut self, claim: Box<Claim>) {
-        let key = Target::Infohash(claim.infohash);
-        let Some(serial) = self.source_keys.get(&key).copied() else {
-            return self.claim_again(claim);
-        };
-        let source = &self.sources[&serial];
-        if source.id == claim.channel {
-            let Claim { channel, generation, from, .. } = *claim;
-            return self.mail.send(from, Message::Claimed { channel, generation });
-        }
-        let adoption = source.session.adoption(claim.engine, claim.infohash);
-        if adoption == stream::Adoption::Later {
-            return self.claim_again(claim);
-        }
-        let adopted = adoption == stream::Adoption::Yes;
-        let Claim { from, channel, generation, infohash, engine, .. } = *claim;
-        if adopted {
-            let Claim { reservation, opened, engine_name: name, address, .. } = *claim;
-            if let Some(source) = self.sources.get_mut(&serial) {
-                source.engines.insert(engine, address);
-                source.engine_names.insert(engine, name.clone());
-                source.lent.insert(engine, reservation);
-            }
-            self.feed(serial, stream::Input::Adopt { engine, reservation, name, opened });
-        }
-        self.mail.send(from, Message::MergeInto { channel, generation, infohash, adopted });
-    }
-
-    /// The stream is being opened or ended at this moment, or has just ended: who has the infohash
-    /// is known soon, at its home.
-    fn claim_again(&mut self, claim: Box<Claim>) {
-        let shard = self.handle();
-        crate::net::runtime::spawn(async move {
-            crate::net::runtime::sleep(MERGE_AGAIN).await;
-            let key = Target::Infohash(claim.infohash);
-            shard.with(|core| core.tell_home(key, |_| Message::Claim(claim)));
-        });
-    }
-
-    /// On the claimant's shard: its stream is another one that runs already.
-    pub(crate) fn on_merge_into(
-        &mut self,
-        channel: ChannelId,
-        generation: Generation,
-        infohash: Infohash,
-        adopted: bool,
-    ) {
-        if let Some(source) = self.sources.get(&channel.serial) {
-            // Who asks for it next goes straight there.
-            let given = source.open.clone();
-            self.tell_home(given, |target| Message::Confirmed { target, infohash });
-        }
-        self.feed(channel.serial, stream::Input::MergeInto { generation, infohash, adopted });
-    }
-
-    pub(crate) fn on_claimed(&mut self, channel: ChannelId, generation: Generation) {
-        self.feed(channel.serial, stream::Input::Claimed { generation });
-        let Some(source) = self.sources.get_mut(&channel.serial) else { return };
-        let infohash = source.session.infohash();
-        let key = Target::Infohash(infohash);
-        let given = source.open.clone();
-        source.channel.update(|facts| facts.infohash = infohash);
-        if !source.keys.contains(&key) {
-            source.keys.push(key.clone());
-            self.source_keys.insert(key, channel.serial);
-        }
-        let to = crate::registry::home(&given, self.mail.shards());
-        self.mail.send(to, Message::Confirmed { target: given, infohash });
-        self.mirror_stream(channel.serial);
     }
 }
 

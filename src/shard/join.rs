@@ -121,6 +121,7 @@ impl Core {
             wait_until,
             who,
             rate_mark: (0, self.now),
+            acked_mark: (0, 0),
         };
         self.stats.viewers += 1;
         // A turn may bring a send and a hang-up of everybody: it finds room for them.
@@ -165,8 +166,9 @@ impl Core {
         let (count, waiting, copied) = audience.counts();
         audience.told = Some((count, waiting, copied));
         let to = home(&key, self.mail.shards());
-        let from = self.me;
-        let subscribe = crate::shard::message::Subscribe { from, key, open, count, waiting, start };
+        let (from, life) = (self.me, self.life);
+        let subscribe =
+            crate::shard::message::Subscribe { from, life, key, open, count, waiting, start };
         self.mail.send(to, Message::Subscribe(subscribe));
     }
 

@@ -1,4 +1,4 @@
-//! A viewer's way out: its end while it plays, its answer while it waits.
+//! A viewer's way out: its end while it plays, its answer while it waits, and whether it still lives.
 //!
 //! Every viewer that came in leaves through [`Core::finish`], with one reason and one log line.
 
@@ -8,6 +8,7 @@ use crate::base::time::Instant;
 use crate::http::render::ErrorCode;
 use crate::http::render::ErrorReply;
 use crate::http::render::write_error;
+use crate::shard::audience::Entry;
 use crate::shard::audience::Path;
 use crate::shard::audience::Phase;
 use crate::shard::audience::nothing_yet;
@@ -17,6 +18,10 @@ use crate::shard::join::stream_name;
 use crate::stream::Answer;
 use crate::stream::Code;
 use crate::viewer::CloseReason;
+use std::time::Duration;
+
+/// Whether those whose sockets take nothing acknowledge anything is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Ends a viewer, with its log line. Stuck and slow ones are reset, so that the kernel lets
@@ -148,6 +153,28 @@ impl Core {
             let answer = answer.unwrap_or_else(nothing_yet);
             for index in ended {
                 self.answer(at, index, &answer);
+            }
+        }
+    }
+
+    /// A socket that has no room may belong to a slow peer or to a dead one: only what is acknowledged
+    /// tells. Nothing else does, least of all a timer.
+    pub(crate) fn look_for_life(&mut self) {
+        let now = self.now;
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK_EVERY.min(self.shared.config.policy.send_stall / 4);
+        let Self { audiences, egress, .. } = self;
+        let entries = audiences.iter_mut().flat_map(|(_, audience)| &mut audience.entries);
+        let waiting = |entry: &Entry| entry.phase == Phase::Playing && entry.viewer.is_waiting();
+        for (_, entry) in entries.filter(|(_, entry)| waiting(entry)) {
+            let Ok(info) = egress.acked(entry.slot) else { continue };
+            let mark = (info.bytes_acked, entry.viewer.bytes_sent());
+            let (acked, sent) = std::mem::replace(&mut entry.acked_mark, mark);
+            // The first look since it last accepted anything has nothing to compare with.
+            if sent == mark.1 && mark.0 > acked {
+                entry.viewer.acknowledged(now);
             }
         }
     }

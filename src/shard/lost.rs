@@ -4,8 +4,9 @@
 //! runs again. What they shared, the shard's [`Core`], is taken from them: its sockets are broken,
 //! and what the kernel may still read is never used again. What other shards count on goes on under
 //! the same number: the mailboxes, the numbers that were given out, who runs where, on shard 0 the
-//! pool, and the streams that somebody watches elsewhere. For such a stream it is as if its engine
-//! had cut the body: another session follows by the road of every failover, into the same ring.
+//! pool, the claims that wait, and the streams that somebody watches elsewhere. For such a stream it
+//! is as if its engine had cut the body: another session follows by the road of every failover, into
+//! the same ring.
 //!
 //! The heir tells everybody. Each shard then forgets the lost one's viewers and other streams, closes
 //! its own viewers of those (`shard_lost`: they come back and start them anew), and asks again what
@@ -24,6 +25,8 @@ use crate::shard::Shared;
 use crate::shard::audience::Phase;
 use crate::shard::audience::Stage;
 use crate::shard::audience::shard_bit;
+use crate::shard::channel::ChannelId;
+use crate::shard::claims::Claims;
 use crate::shard::core::Core;
 use crate::shard::core::Shard;
 use crate::shard::engine_io;
@@ -35,8 +38,8 @@ use crate::shard::message::Message;
 use crate::shard::mirror::Teller;
 use crate::shard::source::Source;
 use crate::shard::stats::Stats;
-use crate::stream::Failure;
 use crate::stream::Input;
+use crate::stream::Owed;
 use crate::stream::UnlessReplaced;
 use crate::viewer::CloseReason;
 use std::cell::RefCell;
@@ -55,11 +58,13 @@ thread_local! {
 
 /// What a shard begins with: nothing yet, or what it inherits.
 pub(crate) struct Estate {
+    pub(crate) life: u32,
     pub(crate) mail: Mailboxes<Message>,
     pub(crate) outbox: Option<Outbox>,
     pub(crate) live: Arc<Live>,
     pub(crate) pool: Option<Pool>,
     pub(crate) directory: Directory,
+    pub(crate) claims: Claims,
     pub(crate) stats: Stats,
     /// Streams that go on.
     pub(crate) sources: Vec<Source>,
@@ -67,11 +72,19 @@ pub(crate) struct Estate {
     pub(crate) tokens: u64,
     pub(crate) viewers: u64,
     pub(crate) serials: u64,
-    /// None for a shard that nobody was before: sessions on engines that nobody reads any more.
-    debts: Option<Vec<Stop>>,
+    /// None for a shard that nobody was before.
+    debts: Option<Debts>,
 }
 
-pub(super) struct Stop {
+/// What the lost shard owes to others.
+pub(super) struct Debts {
+    /// Sessions on engines that nobody reads any more.
+    stops: Vec<Stop>,
+    /// What it had in hand and did not answer.
+    claim: Option<(ChannelId, Generation)>,
+}
+
+struct Stop {
     address: Address,
     path: String,
     unless_replaced: Option<UnlessReplaced>,
@@ -82,11 +95,13 @@ impl Estate {
         let config = &shared.config;
         let has_pool = mail.me() == ShardId(0);
         Self {
+            life: 0,
             mail,
             outbox,
             live: Arc::new(config.live.clone()),
             pool: has_pool.then(|| Pool::new(config.live.pool)),
             directory: Directory::new(config.directory),
+            claims: Claims::default(),
             stats: Stats::default(),
             sources: Vec::new(),
             tokens: 0,
@@ -98,7 +113,7 @@ impl Estate {
 }
 
 impl Estate {
-    pub(super) fn take_debts(&mut self) -> Option<Vec<Stop>> {
+    pub(super) fn take_debts(&mut self) -> Option<Debts> {
         self.debts.take()
     }
 }
@@ -129,8 +144,8 @@ impl Core {
         let kept = self.take_survivors();
         let stops = self.abandoned_sessions();
         let (tokens, viewers, serials) = self.numbers();
-        let Self { me, shared, live, mail, egress, audiences, sources, .. } = self;
-        let Self { pool, mut directory, stats, teller, .. } = self;
+        let Self { me, life, shared, live, mail, egress, audiences, sources, .. } = self;
+        let Self { pool, mut directory, mut claims, stats, teller, .. } = self;
         let pool = match pool {
             Some(pool) if catch_unwind(AssertUnwindSafe(|| pool.check_invariants())).is_err() => {
                 return None;
@@ -141,6 +156,8 @@ impl Core {
             directory = Directory::new(shared.config.directory);
         }
         directory.release_shard(me);
+        claims.shard_lost(me, serials);
+        let claim = claims.take_in_hand();
         // First the sockets, then the readers, which put what was in flight under quarantine.
         drop(egress.abandon());
         drop(audiences);
@@ -148,17 +165,19 @@ impl Core {
         drop(sources);
         shared.streams_closed(streams);
         Some(Estate {
+            life: life + 1,
             mail,
             outbox: teller.map(Teller::into_outbox),
             live,
             pool,
             directory,
+            claims,
             stats,
             sources: kept,
             tokens,
             viewers,
             serials,
-            debts: Some(stops),
+            debts: Some(Debts { stops, claim }),
         })
     }
 
@@ -196,9 +215,7 @@ impl Core {
             source.hands == 0
                 && source.is_current()
                 && source.session.accepts_viewers()
-                && source.session.is_alone()
-                && source.ingest.generation().is_some()
-                && source.writer.head() > 0
+                && source.session.first_packet_at().is_some()
                 && source.subscribers & !me != 0
                 && catch_unwind(AssertUnwindSafe(|| source.session.check_invariants())).is_ok()
         };
@@ -214,29 +231,34 @@ impl Core {
 
     fn abandoned_sessions(&self) -> Vec<Stop> {
         let running = self.sources.values().filter(|source| !source.ended);
-        let opened = running.flat_map(|source| {
-            let session = &source.session;
-            let first = session.engine().zip(session.opened());
-            let both = [first, session.opened_beside()].into_iter().flatten();
-            both.map(move |(engine, opened)| (source, engine, opened))
+        let owed = running.flat_map(|source| {
+            source.session.owed().into_iter().filter_map(
+                move |Owed { engine, path, unless_replaced }| {
+                    let address = source.engines.get(&engine)?.clone();
+                    Some(Stop { address, path, unless_replaced })
+                },
+            )
         });
-        let stops = opened.filter_map(|(source, engine, opened)| {
-            let address = source.engines.get(&engine)?.clone();
-            let (path, unless_replaced) = (opened.command_path.clone(), opened.unless_replaced());
-            Some(Stop { address, path, unless_replaced })
-        });
-        stops.collect()
+        owed.collect()
     }
 
     /// The heir's first deed.
-    pub(super) fn settle_estate(&mut self, stops: Vec<Stop>) {
+    pub(super) fn settle_estate(&mut self, debts: Debts) {
+        let Debts { stops, claim } = debts;
         let owner = self.me;
-        self.ask_pool(pool::Input::ReleaseAll { owner });
+        let reservations = self.sources.values().flat_map(|source| source.session.reservations());
+        let held = reservations.map(pool::Reservation).collect();
+        self.ask_pool(pool::Input::ReleaseAll { owner, kept: held });
+        let (_, _, last_serial) = self.numbers();
         let kept = self.sources.values();
         let kept: Arc<[Kept]> =
             kept.map(|source| Kept { channel: source.id, keys: source.keys.clone() }).collect();
         for to in (0..self.mail.shards()).map(|to| ShardId(to as u8)).filter(|to| *to != owner) {
-            self.mail.send(to, Message::ShardLost { shard: owner, kept: kept.clone() });
+            let kept = kept.clone();
+            self.mail.send(to, Message::ShardLost { shard: owner, kept, last_serial });
+        }
+        if let Some((channel, generation)) = claim {
+            self.mail.send(channel.owner, Message::ClaimLost { channel, generation });
         }
         self.claim_kept(owner, &kept);
         let serials: Vec<u64> = self.sources.keys().copied().collect();
@@ -257,16 +279,15 @@ impl Core {
         }
     }
 
-    /// Nobody reads the body of this stream any more.
+    /// Nobody reads the bodies of this stream any more, nor waits for what it has asked.
     fn go_on(&mut self, serial: u64) {
         let Some(source) = self.sources.get_mut(&serial) else { return };
         self.agenda.note(source.next_deadline(&self.shared.config.policy));
         if source.ingest.dirty {
             self.agenda.moved(serial);
         }
-        let generation = source.ingest.generation().expect("a body was being read");
         self.feed(serial, Input::ShardLost { shard: self.me });
-        self.feed(serial, Input::BodyEnded { generation, failure: Failure::Cut });
+        self.feed(serial, Input::Inherited);
     }
 
     /// On the homes of their keys.
@@ -279,8 +300,9 @@ impl Core {
     }
 
     /// What another shard had is gone, but for the streams that go on.
-    pub(crate) fn on_shard_lost(&mut self, shard: ShardId, kept: &[Kept]) {
+    pub(crate) fn on_shard_lost(&mut self, shard: ShardId, kept: &[Kept], last_serial: u64) {
         self.directory.release_shard(shard);
+        self.claims.shard_lost(shard, last_serial);
         self.claim_kept(shard, kept);
         let serials: Vec<u64> = self.sources.keys().copied().collect();
         for serial in serials {
@@ -303,6 +325,9 @@ impl Core {
                     // Nobody will ask for it: it goes with its last viewer.
                     audience.is_orphan = true;
                     audience.may_close = None;
+                    // Whoever has had nothing of it yet begins anew.
+                    let key = audience.keys[0].clone();
+                    self.move_waiting(at, key);
                     self.on_close_viewers(channel, CloseReason::ShardLost);
                 }
                 Stage::Attached(_) => {}

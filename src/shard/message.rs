@@ -40,6 +40,8 @@ pub(crate) struct Kept {
 #[derive(Debug)]
 pub(crate) struct Subscribe {
     pub(crate) from: ShardId,
+    /// How often that shard had been lost before; comes back too.
+    pub(crate) life: u32,
     /// The audience's key there; it comes back in `Subscribed`.
     pub(crate) key: Target,
     /// How an engine is to be asked, should the stream have to start.
@@ -83,9 +85,10 @@ pub(crate) enum Message {
         retry_after: Duration,
     },
 
-    /// What this shard has on that engine is to go to another one.
+    /// What this shard has on that engine is to go to another one, or need not any more.
     Vacate {
         engine: EngineId,
+        leave: bool,
     },
 
     // To the home of a target, and back.
@@ -136,11 +139,17 @@ pub(crate) enum Message {
         infohash: Infohash,
         adopted: bool,
     },
+    /// Who was looking at it panicked.
+    ClaimLost {
+        channel: ChannelId,
+        generation: Generation,
+    },
 
     Subscribe(Subscribe),
     /// The home passes a subscription on to the shard that hosts the stream.
     Hosted(Subscribe),
     Subscribed {
+        life: u32,
         key: Target,
         channel: Arc<Channel>,
     },
@@ -182,6 +191,8 @@ pub(crate) enum Message {
         shard: ShardId,
         /// Its streams that go on.
         kept: Arc<[Kept]>,
+        /// Of the streams that it had: those that follow have higher ones.
+        last_serial: u64,
     },
     /// For tests.
     #[cfg(debug_assertions)]

@@ -14,6 +14,7 @@ mod blocks;
 mod carry;
 mod change;
 mod channel;
+mod claims;
 mod core;
 mod dispatch;
 mod engine_io;

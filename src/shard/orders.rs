@@ -8,6 +8,7 @@ use crate::base::ids::EngineId;
 use crate::base::ids::Infohash;
 use crate::base::ids::Target;
 use crate::base::ids::ViewerId;
+use crate::base::time::Instant;
 use crate::engine::pool;
 use crate::engine::spec::Spec;
 use crate::http::render::ErrorCode;
@@ -54,7 +55,9 @@ pub(crate) enum Order {
 pub(crate) enum Done {
     NotMine,
     /// With what there is to say about it, as JSON.
-    Done(serde_json::Value),
+    Begun(serde_json::Value),
+    /// It was meant, and makes no sense: why.
+    Refused(String),
 }
 
 impl Core {
@@ -64,7 +67,7 @@ impl Core {
             Order::EndViewer { viewer, block } => self.end_viewer(viewer, block),
             Order::MoveStream { stream, to } => self.move_stream(stream, to),
             Order::FindEngine(engine) => match self.find_engine(&engine) {
-                Some(id) => Done::Done(serde_json::json!({ "number": id.0 })),
+                Some(id) => Done::Begun(serde_json::json!({ "number": id.0 })),
                 None => Done::NotMine,
             },
             Order::WarmStream { id, span } => self.warm_stream(id, span),
@@ -87,8 +90,12 @@ impl Core {
         let Some((serial, source)) = self.stream_of(id) else { return Done::NotMine };
         let from = source.session.engine_name().map(str::to_owned);
         let id = source.session.infohash().to_string();
-        self.feed(serial, stream::Input::Move { to, insists: false });
-        Done::Done(serde_json::json!({ "id": id, "from": from }))
+        if to.is_some() && source.session.engine() == to {
+            let name = from.unwrap_or_default();
+            return Done::Refused(format!("the stream is on {name} already: name another engine"));
+        }
+        self.feed(serial, stream::Input::Move { to });
+        Done::Begun(serde_json::json!({ "id": id, "from": from }))
     }
 
     /// The home of the id has an audience for it without a viewer, which finds the stream or starts
@@ -98,11 +105,15 @@ impl Core {
         if crate::registry::home(&target, self.mail.shards()) != self.me {
             return Done::NotMine;
         }
+        self.keep_warm(target, self.now + span);
+        Done::Begun(serde_json::json!({ "id": id.to_string(), "seconds": span.as_secs() }))
+    }
+
+    pub(crate) fn keep_warm(&mut self, target: Target, until: Instant) {
         // An operator pays for no start.
         let at = self.audience_for(target, None);
-        self.audiences[at].warm_until = Some(self.now + span);
+        self.audiences[at].warm_until = Some(until);
         self.pass_warmth(at);
-        Done::Done(serde_json::json!({ "id": id.to_string(), "seconds": span.as_secs() }))
     }
 
     /// The owner is told once it is known; from then on it is the owner's.
@@ -120,7 +131,7 @@ impl Core {
         let infohash = source.session.infohash().to_string();
         let viewers = source.session.viewers();
         self.feed(serial, stream::Input::Kick { reason: stream::CloseReason::Kicked });
-        Done::Done(serde_json::json!({ "id": infohash, "viewers": viewers }))
+        Done::Begun(serde_json::json!({ "id": infohash, "viewers": viewers }))
     }
 
     fn end_viewer(&mut self, viewer: ViewerId, block: Duration) -> Done {
@@ -145,7 +156,7 @@ impl Core {
             Phase::Playing | Phase::Closing => self.finish(at, index, CloseReason::Kicked),
         }
         let id = viewer.to_string();
-        Done::Done(serde_json::json!({ "id": id, "blocked_seconds": blocked_seconds }))
+        Done::Begun(serde_json::json!({ "id": id, "blocked_seconds": blocked_seconds }))
     }
 
     fn clear_offline(&mut self, id: Infohash) -> Done {
@@ -158,7 +169,7 @@ impl Core {
         meant.iter().for_each(|target| {
             self.directory.clear_offline(target);
         });
-        Done::Done(serde_json::json!({ "id": id.to_string() }))
+        Done::Begun(serde_json::json!({ "id": id.to_string() }))
     }
 
     fn add_engines(&mut self, specs: Vec<Spec>) -> Done {
@@ -167,19 +178,19 @@ impl Core {
         }
         let texts: Vec<String> = specs.iter().map(Spec::to_string).collect();
         self.feed_pool(pool::Input::Add(specs));
-        Done::Done(serde_json::json!({ "engines": texts }))
+        Done::Begun(serde_json::json!({ "engines": texts }))
     }
 
     fn drain_engine(&mut self, name: &str, draining: bool) -> Done {
         let Some(engine) = self.find_engine(name) else { return Done::NotMine };
         self.feed_pool(pool::Input::Drain { engine, draining });
-        Done::Done(serde_json::json!({ "id": name, "draining": draining }))
+        Done::Begun(serde_json::json!({ "id": name, "draining": draining }))
     }
 
     fn remove_engine(&mut self, name: &str) -> Done {
         let Some(engine) = self.find_engine(name) else { return Done::NotMine };
         self.feed_pool(pool::Input::Remove { engine });
-        Done::Done(serde_json::json!({ "id": name }))
+        Done::Begun(serde_json::json!({ "id": name }))
     }
 
     fn find_engine(&self, name: &str) -> Option<EngineId> {

@@ -70,7 +70,10 @@ impl Core {
                 tracing::warn!("{line}");
             }
             pool::Output::Vacate { engine, owner } => {
-                self.mail.send(owner, Message::Vacate { engine });
+                self.mail.send(owner, Message::Vacate { engine, leave: true });
+            }
+            pool::Output::Stay { engine, owner } => {
+                self.mail.send(owner, Message::Vacate { engine, leave: false });
             }
             pool::Output::Warning { text } => tracing::warn!("{text}"),
             pool::Output::Changed => self.tell_engines(),

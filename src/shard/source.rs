@@ -176,6 +176,7 @@ impl Core {
         let setup = Setup {
             infohash,
             target: subscribe.open.clone(),
+            is_claimed: matches!(subscribe.key, Target::Infohash(_)),
             seed,
             settings: self.shared.config.session,
             contest: self.contest_of(&infohash),
@@ -231,10 +232,10 @@ impl Core {
             source.held.push(subscribe);
             return;
         }
-        let Subscribe { from, key, count, waiting, .. } = subscribe;
+        let Subscribe { from, life, key, count, waiting, .. } = subscribe;
         source.subscribers |= crate::shard::audience::shard_bit(from);
         let channel = source.channel.clone();
-        self.mail.send(from, Message::Subscribed { key, channel });
+        self.mail.send(from, Message::Subscribed { life, key, channel });
         self.feed(serial, Input::Attached { shard: from, count, waiting });
     }
 
@@ -267,15 +268,12 @@ impl Core {
         }
     }
 
-    /// An engine is being drained: the streams on it look for another one, their viewers staying.
-    pub(crate) fn vacate(&mut self, engine: EngineId) {
-        let on_it = self
-            .sources
-            .iter()
-            .filter(|(_, source)| !source.ended && source.session.engine() == Some(engine));
-        let serials: Vec<u64> = on_it.map(|(serial, _)| *serial).collect();
+    /// An engine is being drained, or not any more: each stream knows whether that is about it.
+    pub(crate) fn vacate(&mut self, engine: EngineId, leave: bool) {
+        let serials: Vec<u64> = self.sources.keys().copied().collect();
         for serial in serials {
-            self.feed(serial, Input::Move { to: None, insists: true });
+            let input = if leave { Input::Leave { engine } } else { Input::Stay { engine } };
+            self.feed(serial, input);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::router::PLAY_LABEL;
 use crate::shard::audience::Path;
 use crate::stream::Failure;
 use crate::stream::Outcome;
+use crate::stream::Purpose;
 use crate::viewer::CloseReason;
 use std::collections::BTreeMap;
 
@@ -31,6 +32,7 @@ pub(crate) struct Stats {
     /// Streams that began with what Redis had of them.
     pub(crate) primed: u64,
     pub(crate) failovers: BTreeMap<&'static str, u64>,
+    pub(crate) rivals_failed: BTreeMap<&'static str, u64>,
     pub(crate) responses: BTreeMap<(&'static str, u16), u64>,
     pub(crate) submit_errors: u64,
     pub(crate) sync_losses_gone: u64,
@@ -59,6 +61,7 @@ impl Default for Stats {
             starts_failed: 0,
             primed: 0,
             failovers: Failure::NAMES.map(|reason| (reason, 0)).into(),
+            rivals_failed: Purpose::ALL.map(|purpose| (purpose.as_str(), 0)).into(),
             responses: BTreeMap::from([((PLAY_LABEL, 200), 0)]),
             submit_errors: 0,
             sync_losses_gone: 0,
@@ -121,6 +124,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) closed: BTreeMap<&'static str, u64>,
     pub(crate) starts: BTreeMap<&'static str, u64>,
     pub(crate) failovers: BTreeMap<&'static str, u64>,
+    pub(crate) rivals_failed: BTreeMap<&'static str, u64>,
     pub(crate) responses: BTreeMap<(&'static str, u16), u64>,
     pub(crate) ring_bytes: u64,
     pub(crate) turn: HistogramSnapshot,

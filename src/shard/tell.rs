@@ -27,6 +27,7 @@ use crate::shard::message::Told;
 use crate::shard::source::Source;
 use crate::shard::stats::EngineMetrics;
 use crate::shard::stats::ShardMetrics;
+use crate::stream::Purpose;
 use crate::ts::splice::Join;
 use crate::viewer::CloseReason;
 use std::collections::BTreeMap;
@@ -102,6 +103,7 @@ impl Core {
             closed: closed.map(|why| (why.name(), stats.closed[why.index()])).collect(),
             starts: BTreeMap::from([("ok", stats.starts_ok), ("failed", stats.starts_failed)]),
             failovers: stats.failovers.clone(),
+            rivals_failed: stats.rivals_failed.clone(),
             responses: stats.responses.clone(),
             ring_bytes,
             turn: stats.turn.snapshot(),
@@ -261,6 +263,26 @@ impl Core {
         let engine = source.engine_names.get(&from).map_or("", |name| name);
         let line = Line::new("stream switches").field("id", asked_as(source));
         tracing::warn!("{}", line.field("engine", engine).field("reason", reason));
+    }
+
+    /// Nothing has changed for anybody who watches.
+    pub(crate) fn log_rival_failed(
+        &self,
+        serial: u64,
+        purpose: Purpose,
+        engine: Option<EngineId>,
+        reason: &str,
+    ) {
+        let source = &self.sources[&serial];
+        let what = match purpose {
+            Purpose::Move => "stream not moved",
+            Purpose::Hedge => "stream not hedged",
+        };
+        let line = Line::new(what).field("id", asked_as(source));
+        let line = line.field("engine", source.session.engine_name().unwrap_or_default());
+        let to = engine.and_then(|engine| source.engine_names.get(&engine));
+        let line = line.field("to", to.map_or("", |name| name));
+        tracing::warn!("{}", line.field("reason", reason));
     }
 
     /// The bytes of another session go on in the ring.

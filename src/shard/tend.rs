@@ -26,6 +26,7 @@ use crate::stream;
 use crate::stream::Answer;
 use crate::stream::Input;
 use crate::viewer::CloseReason;
+use std::sync::Once;
 use std::time::Duration;
 
 /// Room above the promised seconds, for the jitter of a bitrate that is measured.
@@ -46,6 +47,8 @@ const TWIN_BYTES_MIN: u64 = 4 * MIB;
 const TWIN_TICK_MS: u64 = 100;
 
 const TWIN_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+static SAID_NO_MEMORY_FILE: Once = Once::new();
 
 impl Core {
     pub(crate) fn flow(&mut self, serial: u64, generation: Generation) -> Flow {
@@ -249,9 +252,14 @@ impl Core {
 
     /// The stream turned out to be another one that runs already.
     pub(crate) fn on_move_viewers(&mut self, channel: ChannelId, infohash: Infohash) {
-        let Some(at) = self.audience_of(channel) else { return };
+        if let Some(at) = self.audience_of(channel) {
+            self.move_waiting(at, Target::Infohash(infohash));
+        }
+    }
+
+    /// Nobody comes to this audience any more, and those who wait in it ask for the key.
+    pub(crate) fn move_waiting(&mut self, at: usize, key: Target) {
         self.audiences[at].over = true;
-        let key = Target::Infohash(infohash);
         let waiting: Vec<usize> = self.audiences[at]
             .entries
             .iter()
@@ -343,7 +351,13 @@ impl Source {
             self.twin_until = now + TWIN_LINGERS;
             if let Err(error) = self.writer.open_twin(window) {
                 self.twin_not_before = now + TWIN_RETRY_AFTER;
-                tracing::debug!("no memory file for {}: {error}", self.session.infohash());
+                let infohash = self.session.infohash();
+                // Every stream would say it, and again after each pause.
+                SAID_NO_MEMORY_FILE.call_once(|| {
+                    tracing::warn!(
+                        "no memory file for stream={infohash}, its viewers are sent copies: {error}"
+                    );
+                });
             }
         }
     }

@@ -411,8 +411,8 @@ async fn live(
     let debts = estate.take_debts();
     let shard = Shard::new(Parts { shared, estate, egress });
     lost::remember(&shard);
-    if let Some(stops) = debts {
-        shard.with(|core| core.settle_estate(stops));
+    if let Some(debts) = debts {
+        shard.with(|core| core.settle_estate(debts));
     }
     let mut stoppers = Vec::new();
     for listener in listeners {

@@ -35,7 +35,7 @@ pub(super) enum Phase {
         deadline: Instant,
     },
     /// Without a deadline of its own: whoever answers may have taken the session over, and two
-    /// owners would stop it twice. A shard that dies with the question answers it by its death.
+    /// owners would stop it twice. When a shard dies with the question, its heir says so.
     Claiming,
     /// Opened; the next `Play` goes out at that time.
     PlayDue(Instant),

@@ -153,9 +153,8 @@ impl Session {
 
     pub(super) fn stop_late(&mut self, late: Late, now: Instant) {
         let Late { generation, engine, opened } = late;
-        self.stops.begin(generation, engine, None, now);
-        let unless_replaced = opened.unless_replaced();
-        let path = opened.command_path;
+        let (path, unless_replaced) = (opened.command_path.clone(), opened.unless_replaced());
+        self.stops.begin(generation, engine, None, opened, now);
         self.emit(Output::Stop { generation, engine, path, unless_replaced });
     }
 
@@ -187,7 +186,11 @@ impl Session {
         if self.ending.is_some() {
             return self.stop_lingering(now);
         }
-        self.infohash = infohash.unwrap_or(self.infohash);
+        let infohash = infohash.unwrap_or(self.infohash);
+        if std::mem::replace(&mut self.infohash, infohash) != infohash {
+            // What is beside it was opened as something else.
+            self.drop_rival(Parting::Stop, now);
+        }
         self.is_claimed = true;
         self.begin_play(now);
     }
@@ -212,6 +215,14 @@ impl Session {
         }
         self.emit(Output::MoveViewers { infohash });
         self.end_merged(now);
+    }
+
+    /// Whoever was answering it is gone: it is asked again.
+    pub(super) fn on_claim_lost(&mut self, generation: Generation) {
+        let Some(attempt) = self.claiming(generation) else { return };
+        let engine = attempt.engine;
+        let Some(infohash) = attempt.opened.as_ref().map(|opened| opened.infohash) else { return };
+        self.emit(Output::Claim { generation, engine, infohash });
     }
 
     fn claiming(&mut self, generation: Generation) -> Option<&mut Attempt> {
@@ -265,9 +276,8 @@ impl Session {
         };
         if !ours || self.ending.is_some() {
             self.stops.remember(generation, engine, true);
-            self.stops.begin(generation, engine, Some(reservation), now);
-            let unless_replaced = opened.unless_replaced();
-            let path = opened.command_path;
+            let (path, unless_replaced) = (opened.command_path.clone(), opened.unless_replaced());
+            self.stops.begin(generation, engine, Some(reservation), opened, now);
             return self.emit(Output::Stop { generation, engine, path, unless_replaced });
         }
         self.drop_rival(Parting::Stop, now);

@@ -294,10 +294,10 @@ impl Session {
                 self.emit(Output::Release { reservation });
             }
             Some(opened) => {
-                self.stops.begin(generation, engine, Some(reservation), now);
                 let asks = parting == Parting::AskThenStop;
                 let unless_replaced = opened.unless_replaced().filter(|_| asks);
-                let path = opened.command_path;
+                let path = opened.command_path.clone();
+                self.stops.begin(generation, engine, Some(reservation), opened, now);
                 self.emit(Output::Stop { generation, engine, path, unless_replaced });
             }
         }
@@ -305,9 +305,10 @@ impl Session {
 
     pub(super) fn on_stop_done(&mut self, generation: Generation, outcome: Outcome, now: Instant) {
         if let Some(stopping) = self.stops.done(generation) {
+            let (engine, is_ours) = (stopping.engine, stopping.reservation.is_some());
             self.stop_over(stopping, outcome);
-            if outcome == Outcome::Superseded && stopping.reservation.is_some() {
-                self.on_superseded(stopping.engine, now);
+            if outcome == Outcome::Superseded && is_ours {
+                self.on_superseded(engine, now);
             }
         }
     }

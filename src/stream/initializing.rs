@@ -39,8 +39,8 @@ impl Session {
 
     pub(super) fn fire_search(&mut self, now: Instant) {
         if let Some(asking) = self.asking.take_if(|asking| asking.deadline <= now) {
-            if let Some(why) = asking.rival {
-                self.rival_failed(why, now);
+            if let Some(purpose) = asking.rival {
+                self.rival_failed(purpose, None, "the pool did not answer", now);
             } else if let Some(search) = &mut self.search {
                 search.next_at = Some(now);
             }
@@ -88,9 +88,9 @@ impl Session {
             }
             return;
         };
-        if let Some(why) = asked.rival {
+        if let Some(purpose) = asked.rival {
             let attempt = Attempt::new(generation, engine, reservation, name);
-            return self.rival_granted(why, attempt, now);
+            return self.rival_granted(purpose, attempt, now);
         }
         let Some(search) = &mut self.search else {
             return self.emit(Output::Release { reservation });
@@ -114,8 +114,8 @@ impl Session {
         let Some(asked) = self.asking.take_if(|asking| asking.generation == generation) else {
             return;
         };
-        if let Some(why) = asked.rival {
-            self.rival_failed(why, now);
+        if let Some(purpose) = asked.rival {
+            self.rival_failed(purpose, None, text, now);
         } else if let Some(search) = &mut self.search {
             let contest = (&mut self.contest, &mut self.prng);
             let next = search.denied(no_engine, text, retry_after, contest, now);

@@ -130,11 +130,24 @@ pub enum Input {
     },
     /// What is known of the stream's lease has changed.
     Tenure(Tenure),
-    /// Another engine, the viewers staying: `to` that one. `insists`: the one that it is on is being
-    /// drained, and it is tried again until it is left.
+    /// The shard that carried the orders out is lost, and we are with its heir: what was asked is
+    /// not answered any more, and every connection is broken.
+    Inherited,
+    /// The claim was lost with the shard that had it in hand.
+    ClaimLost {
+        generation: Generation,
+    },
+    /// An operator wants another engine, the viewers staying: `to` that one.
     Move {
         to: Option<EngineId>,
-        insists: bool,
+    },
+    /// That engine is being drained: if it is ours it is left as soon as another one can follow.
+    Leave {
+        engine: EngineId,
+    },
+    /// It is not any more.
+    Stay {
+        engine: EngineId,
     },
     /// Enough of a `PlayAside` has come to be played behind what is in the ring.
     Ready {

@@ -27,8 +27,10 @@ mod budget;
 mod buffering;
 mod connecting;
 mod draining;
+mod heir;
 mod initializing;
 mod input;
+mod moving;
 mod output;
 mod rival;
 mod search;
@@ -47,10 +49,13 @@ use self::audience::Audience;
 pub use self::audience::ShardSet;
 use self::budget::Budget;
 use self::draining::Ending;
+pub use self::heir::Owed;
 pub use self::input::Failure;
 pub use self::input::Input;
 pub use self::input::Opened;
 pub use self::input::StatFacts;
+use self::moving::Leaving;
+pub use self::moving::Purpose;
 pub use self::output::Answer;
 pub use self::output::CloseReason;
 pub use self::output::Code;
@@ -58,9 +63,7 @@ pub use self::output::Outcome;
 pub use self::output::Output;
 pub use self::output::UnlessReplaced;
 pub use self::output::Wish;
-use self::rival::Leaving;
 use self::rival::Rival;
-use self::rival::Why;
 pub use self::search::Contest;
 use self::search::Search;
 pub use self::search::Tenure;
@@ -93,8 +96,8 @@ pub enum Adoption {
 
 pub struct Session {
     infohash: Infohash,
-    /// The directory knows us by our infohash. Not so a stream that was opened as given, be its
-    /// value the infohash or not: somebody else may run under it.
+    /// The directory knows us by our infohash. Not so a stream whose infohash is only guessed: somebody
+    /// else may run under it.
     is_claimed: bool,
     target: Target,
     settings: Settings,
@@ -134,7 +137,7 @@ struct Asking {
     generation: Generation,
     deadline: Instant,
     /// For a second session beside the attempt.
-    rival: Option<Why>,
+    rival: Option<Purpose>,
 }
 
 /// The bytes, as far as the brain knows of them.
@@ -161,7 +164,7 @@ impl Session {
         let deadline = now + setup.settings.start_timeout;
         let mut session = Self {
             infohash: setup.infohash,
-            is_claimed: matches!(setup.target, Target::Infohash(_)),
+            is_claimed: setup.is_claimed,
             target: setup.target,
             settings: setup.settings,
             prng: Prng::new(setup.seed),
@@ -280,9 +283,13 @@ impl Session {
             Input::Busy { shard: _, close_generation } => self.on_busy(close_generation, now),
             Input::ShardLost { shard } => self.on_shard_lost(shard, now),
             Input::Tenure(tenure) => self.on_tenure(tenure, now),
+            Input::Inherited => self.on_inherited(now),
+            Input::ClaimLost { generation } => self.on_claim_lost(generation),
             Input::Warm { until } => self.warm_until = until,
             Input::Kick { reason } => self.on_kick(reason, now),
-            Input::Move { to, insists } => self.on_move(to, insists, now),
+            Input::Move { to } => self.on_move(to, now),
+            Input::Leave { engine } => self.on_leave(engine, now),
+            Input::Stay { engine } => self.on_stay(engine, now),
             Input::Ready { generation } => self.on_ready(generation, now),
             Input::Drain => self.on_drain(now),
             Input::RingFull => self.on_ring_full(now),
@@ -424,20 +431,15 @@ impl Session {
         self.attempt.as_ref().map(|attempt| attempt.name.as_str())
     }
 
-    /// No second session stands beside the one that plays, and none is being asked for.
-    pub const fn is_alone(&self) -> bool {
-        self.rival.is_none() && self.asking.is_none()
-    }
-
-    /// Of the second session, where there is one.
-    pub fn opened_beside(&self) -> Option<(EngineId, &Opened)> {
-        let attempt = self.rival.as_ref().map(|rival| &rival.attempt)?;
-        Some((attempt.engine, attempt.opened.as_ref()?))
-    }
-
     /// The pool's, for who hands the session over to another stream.
     pub fn reservation(&self) -> Option<u64> {
         self.attempt.as_ref().map(|attempt| attempt.reservation)
+    }
+
+    /// All that it holds.
+    pub fn reservations(&self) -> impl Iterator<Item = u64> {
+        let rival = self.rival.as_ref().map(|rival| rival.attempt.reservation);
+        self.reservation().into_iter().chain(rival).chain(self.stops.reservations())
     }
 
     pub fn opened(&self) -> Option<&Opened> {
@@ -459,6 +461,11 @@ impl Session {
 
     pub fn waiting(&self) -> u32 {
         self.audience.waiting()
+    }
+
+    /// An operator wants it until then.
+    pub const fn warm_until(&self) -> Instant {
+        self.warm_until
     }
 
     pub const fn started_at(&self) -> Instant {

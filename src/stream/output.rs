@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::audience::ShardSet;
+use super::moving::Purpose;
 use super::state::State;
 use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
@@ -125,6 +126,13 @@ pub enum Output {
     Failover {
         from: EngineId,
         reason: &'static str,
+    },
+    /// A second session that was wanted came to nothing.
+    RivalFailed {
+        purpose: Purpose,
+        /// None when no engine was granted.
+        engine: Option<EngineId>,
+        reason: String,
     },
     /// One log line: another player opens the same content on that engine.
     EngineTakenOver {

@@ -1,13 +1,13 @@
 //! A second session beside the one that plays or is being started, on another engine.
 //!
-//! Two reasons: the stream is to *move* (an operator says so, or its engine is being drained), and
-//! the viewers stay with the first session until the second one can follow it; or the start takes
-//! too long (*hedge*), and whichever can be played first wins. Either way the loser is stopped. A
-//! rival that fails costs nothing; when the first session dies, the rival takes its place in the
-//! search.
+//! Two reasons: the stream is to *move* (`moving` says when), and the viewers stay with the first
+//! session until the second one can follow it; or the start takes too long (*hedge*), counted from its
+//! beginning whatever the first engine has said by then, and whichever can be played first wins. Either
+//! way the loser is stopped. A rival that fails costs nothing, and is told; when the first session
+//! dies, the rival takes its place in the search.
 //!
-//! Invariants: a rival is never on the engine of the first session; it exists only beside an attempt
-//! that was opened; its bytes wait outside of the ring until it is promoted.
+//! Invariants: a rival is never on the engine of the first session; it exists only beside another
+//! attempt; its bytes wait outside of the ring until it is promoted.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::initializing::GRANT_MAX;
 use super::input::Failure;
 use super::input::Opened;
 use super::input::Parting;
+use super::moving::Purpose;
 use super::output::Output;
 use super::output::Wish;
 use super::state::State;
@@ -28,41 +29,16 @@ use crate::base::time::Instant;
 
 /// A rival that prebuffers is asked again after so long.
 const PLAY_AGAIN: Duration = Duration::from_millis(1_500);
-/// A stream whose engine is to be left, and that found no other, looks again.
-const MOVE_AGAIN: Duration = Duration::from_secs(10);
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Why {
-    Hedge,
-    Move,
-}
 
 #[derive(Debug)]
 pub(super) struct Rival {
-    pub(super) why: Why,
+    pub(super) purpose: Purpose,
     pub(super) attempt: Attempt,
     /// Given up by then.
     deadline: Instant,
 }
 
-/// The stream is to leave its engine.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Leaving {
-    wish: Wish,
-    /// Again and again until it has left.
-    insists: bool,
-    next_at: Option<Instant>,
-}
-
 impl Session {
-    /// An operator moves the stream, or (`insists`) its engine is being drained.
-    pub(super) fn on_move(&mut self, to: Option<EngineId>, insists: bool, now: Instant) {
-        let wish = to.map_or(Wish::Any, Wish::Only);
-        if self.ending.is_none() && self.engine() != to {
-            self.leaving = Some(Leaving { wish, insists, next_at: Some(now) });
-        }
-    }
-
     /// A session plays that another one could be put beside.
     fn plays(&self) -> bool {
         let is_body = |attempt: &Attempt| matches!(attempt.phase, Phase::Body(_));
@@ -74,7 +50,7 @@ impl Session {
     }
 
     pub(super) fn rival_deadline(&self) -> Option<Instant> {
-        let leaving = self.leaving.and_then(|leaving| leaving.next_at);
+        let leaving = self.leaving.and_then(|leaving| leaving.next_at());
         let leaving = leaving.filter(|_| self.may_rival() && self.plays());
         let rival = self.rival.as_ref();
         let own = rival.map(|rival| rival.deadline);
@@ -86,10 +62,8 @@ impl Session {
     fn hedge_at(&self) -> Option<Instant> {
         let after = self.settings.hedge_after?;
         let attempt = self.attempt.as_ref()?;
-        let is_asked = match attempt.phase {
-            Phase::PlayDue(_) | Phase::Playing(_) | Phase::Body(_) => true,
-            Phase::Held | Phase::Opening { .. } | Phase::Claiming => false,
-        };
+        // Whose it is must be known before a second one is opened.
+        let is_asked = attempt.phase != Phase::Claiming;
         let is_starting = !self.flow.access_point && self.state != State::Switching;
         let may = is_asked && is_starting && !self.hedged && !self.health.grows;
         (may && self.may_rival()).then(|| self.born + after)
@@ -98,23 +72,23 @@ impl Session {
     pub(super) fn fire_rival(&mut self, now: Instant) {
         if self.hedge_at().is_some_and(|at| at <= now) {
             self.hedged = true;
-            self.ask_rival(Why::Hedge, Wish::Spare, now);
+            self.ask_rival(Purpose::Hedge, Wish::Spare, now);
         }
         let plays = self.plays() && self.may_rival();
         if let Some(leaving) = self.leaving.as_mut().filter(|_| plays)
-            && leaving.next_at.is_some_and(|at| at <= now)
+            && let Some(wish) = leaving.take_due(now)
         {
-            leaving.next_at = None;
-            let wish = leaving.wish;
-            self.ask_rival(Why::Move, wish, now);
+            self.ask_rival(Purpose::Move, wish, now);
         }
-        let Some(rival) = &mut self.rival else { return };
-        if rival.deadline <= now {
-            return self.drop_rival(Parting::Stop, now);
-        }
+        let Some(rival) = &self.rival else { return };
         match rival.attempt.phase {
+            _ if rival.deadline <= now => {
+                self.rival_fails("no picture in time", Parting::Stop, now)
+            }
             Phase::Held if !self.stops.on(rival.attempt.engine) => self.open_rival(now),
-            Phase::Opening { deadline } if deadline <= now => self.drop_rival(Parting::Stop, now),
+            Phase::Opening { deadline } if deadline <= now => {
+                self.rival_fails("the engine did not answer", Parting::Stop, now);
+            }
             Phase::PlayDue(at) if at <= now => self.play_rival(),
             Phase::Held
             | Phase::Opening { .. }
@@ -125,10 +99,10 @@ impl Session {
         }
     }
 
-    fn ask_rival(&mut self, why: Why, wish: Wish, now: Instant) {
+    fn ask_rival(&mut self, purpose: Purpose, wish: Wish, now: Instant) {
         let generation = self.next_generation();
         let deadline = now + GRANT_MAX;
-        self.asking = Some(Asking { generation, deadline, rival: Some(why) });
+        self.asking = Some(Asking { generation, deadline, rival: Some(purpose) });
         let mut exclude: Vec<EngineId> = self.engine().into_iter().collect();
         if !matches!(wish, Wish::Only(_)) {
             exclude.extend(self.contest.shunned(now));
@@ -137,28 +111,39 @@ impl Session {
     }
 
     /// The pool has granted it.
-    pub(super) fn rival_granted(&mut self, why: Why, attempt: Attempt, now: Instant) {
-        let is_same = self.engine() == Some(attempt.engine);
-        let is_late = why == Why::Hedge && self.flow.access_point;
-        if self.attempt.is_none() || self.ending.is_some() || is_same || is_late {
-            self.rival_failed(why, now);
-            let reservation = attempt.reservation;
-            return self.emit(Output::Release { reservation });
+    pub(super) fn rival_granted(&mut self, purpose: Purpose, attempt: Attempt, now: Instant) {
+        let (engine, reservation) = (attempt.engine, attempt.reservation);
+        let has_reason = match purpose {
+            Purpose::Hedge => !self.flow.access_point,
+            Purpose::Move => self.leaving.is_some(),
+        };
+        let is_wanted = has_reason && self.attempt.is_some() && self.ending.is_none();
+        self.names.insert(engine, attempt.name.clone());
+        if is_wanted && self.engine() != Some(engine) {
+            let deadline = now + self.settings.start_timeout;
+            self.rival = Some(Rival { purpose, attempt, deadline });
+            return;
         }
-        self.names.insert(attempt.engine, attempt.name.clone());
-        let deadline = now + self.settings.start_timeout;
-        self.rival = Some(Rival { why, attempt, deadline });
+        if is_wanted {
+            self.rival_failed(purpose, Some(engine), "it is there already", now);
+        }
+        self.emit(Output::Release { reservation });
     }
 
     /// There is none, or it came to nothing.
-    pub(super) fn rival_failed(&mut self, why: Why, now: Instant) {
-        if why == Why::Move
-            && let Some(leaving) = &mut self.leaving
-        {
-            leaving.next_at = leaving.insists.then(|| now + MOVE_AGAIN);
-            if !leaving.insists {
-                self.leaving = None;
-            }
+    pub(super) fn rival_failed(
+        &mut self,
+        purpose: Purpose,
+        engine: Option<EngineId>,
+        reason: &str,
+        now: Instant,
+    ) {
+        let is_news = match purpose {
+            Purpose::Hedge => true,
+            Purpose::Move => self.move_failed(now),
+        };
+        if is_news && self.ending.is_none() {
+            self.emit(Output::RivalFailed { purpose, engine, reason: reason.to_owned() });
         }
     }
 
@@ -193,7 +178,7 @@ impl Session {
         rival.attempt.phase = Phase::PlayDue(now);
         self.supersede_late(engine);
         if !is_wanted {
-            self.drop_rival(Parting::Stop, now);
+            self.rival_fails("it opened another content", Parting::Stop, now);
         } else if !path.is_empty() {
             self.emit(Output::SetActivityTimeout { generation, engine, path });
         }
@@ -232,7 +217,7 @@ impl Session {
         }
         let is_prebuffering = matches!(failure, Failure::Prebuffering(_) | Failure::Silent);
         if play.is_none() || !is_prebuffering {
-            self.drop_rival(failure.parting(), now);
+            self.rival_fails(failure.text(), failure.parting(), now);
         }
         true
     }
@@ -250,7 +235,7 @@ impl Session {
         let Some(rival) = self.rival.take_if(|r| r.attempt.play() == Some(generation)) else {
             return;
         };
-        if rival.why == Why::Move {
+        if rival.purpose == Purpose::Move {
             let reason = "moved";
             if let Some(from) = self.engine() {
                 self.emit(Output::Failover { from, reason });
@@ -293,15 +278,35 @@ impl Session {
         true
     }
 
-    pub(super) fn drop_rival(&mut self, parting: Parting, now: Instant) {
-        let Some(rival) = self.rival.take() else { return };
+    fn rival_fails(&mut self, reason: &str, parting: Parting, now: Instant) {
+        if let Some(rival) = self.rival.take() {
+            self.rival_ends(rival, reason, parting, now);
+        }
+    }
+
+    /// It came to nothing.
+    pub(super) fn rival_ends(
+        &mut self,
+        rival: Rival,
+        reason: &str,
+        parting: Parting,
+        now: Instant,
+    ) {
+        let (purpose, engine) = (rival.purpose, rival.attempt.engine);
         self.dispose_of(rival.attempt, parting, now);
-        self.rival_failed(rival.why, now);
+        self.rival_failed(purpose, Some(engine), reason, now);
+    }
+
+    /// It is not wanted any more, and has not failed.
+    pub(super) fn drop_rival(&mut self, parting: Parting, now: Instant) {
+        if let Some(rival) = self.rival.take() {
+            self.dispose_of(rival.attempt, parting, now);
+        }
     }
 
     /// The first session has shown a picture: nobody else is needed for that.
     pub(super) fn drop_hedge(&mut self, now: Instant) {
-        if self.rival.as_ref().is_some_and(|rival| rival.why == Why::Hedge) {
+        if self.rival.as_ref().is_some_and(|rival| rival.purpose == Purpose::Hedge) {
             self.drop_rival(Parting::Stop, now);
         }
     }

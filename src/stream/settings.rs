@@ -9,9 +9,11 @@ use crate::base::ids::Target;
 pub struct Setup {
     /// What the stream is registered as: resolved, or provisional until the engine says it.
     pub infohash: Infohash,
-    /// How an engine is asked to open it. `Target::Infohash` says that the directory knows the
-    /// stream by its infohash; anything else is claimed when the engine has said what it is.
+    /// How an engine is asked to open it.
     pub target: Target,
+    /// The directory knows the stream by its infohash. Otherwise that is claimed when the engine has
+    /// said what it is.
+    pub is_claimed: bool,
     /// Player ids are derived from it: unique for each start, because an engine takes two players
     /// of one id for one.
     pub seed: u64,

@@ -7,7 +7,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::heir::Owed;
 use super::input::Opened;
+use super::output::Output;
+use super::output::UnlessReplaced;
 use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
 use crate::base::time::Instant;
@@ -17,12 +20,14 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 /// A start of 60 s makes at most one attempt in 250 ms; an answer comes within the start.
 const PAST_ATTEMPTS_MAX: usize = 256;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Stopping {
     pub(super) generation: Generation,
     pub(super) engine: EngineId,
     /// `None` when it went back before: the open had been reported as failed.
     pub(super) reservation: Option<u64>,
+    path: String,
+    unless_replaced: Option<UnlessReplaced>,
     deadline: Instant,
 }
 
@@ -56,10 +61,39 @@ impl Stops {
         generation: Generation,
         engine: EngineId,
         reservation: Option<u64>,
+        opened: Opened,
         now: Instant,
     ) {
         debug_assert!(self.running.iter().all(|stop| stop.generation != generation));
-        self.running.push(Stopping { generation, engine, reservation, deadline: now + STOP_MAX });
+        let unless_replaced = opened.unless_replaced();
+        let (path, deadline) = (opened.command_path, now + STOP_MAX);
+        let stopping =
+            Stopping { generation, engine, reservation, path, unless_replaced, deadline };
+        self.running.push(stopping);
+    }
+
+    /// Nobody knows whether these were sent: asked first, they are sent again.
+    pub(super) fn again(&mut self, now: Instant) -> Vec<Output> {
+        let again = self.running.iter_mut().map(|stop| {
+            stop.deadline = now + STOP_MAX;
+            let Stopping { generation, engine, path, unless_replaced, .. } = stop.clone();
+            Output::Stop { generation, engine, path, unless_replaced }
+        });
+        again.collect()
+    }
+
+    /// Which sessions they are: those that are being stopped, and those that will be.
+    pub(super) fn owed(&self) -> impl Iterator<Item = Owed> {
+        let running = self.running.iter().map(|stop| Owed {
+            engine: stop.engine,
+            path: stop.path.clone(),
+            unless_replaced: stop.unless_replaced.clone(),
+        });
+        running.chain(self.late.iter().map(|late| Owed::of(late.engine, &late.opened)))
+    }
+
+    pub(super) fn reservations(&self) -> impl Iterator<Item = u64> {
+        self.running.iter().filter_map(|stop| stop.reservation)
     }
 
     pub(super) fn done(&mut self, generation: Generation) -> Option<Stopping> {

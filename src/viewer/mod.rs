@@ -212,6 +212,14 @@ impl Viewer {
         }
     }
 
+    /// The peer has acknowledged some of what its socket holds: it lives, though there is no room for
+    /// more yet.
+    pub fn acknowledged(&mut self, now: Instant) {
+        if self.waiting {
+            self.waiting_since = now;
+        }
+    }
+
     fn accept(&mut self, n: usize, now: Instant) {
         if n > 0 {
             self.bytes_sent += n as u64;
@@ -249,6 +257,11 @@ impl Viewer {
 
     pub fn is_blocked(&self) -> bool {
         self.socket == Socket::Blocked
+    }
+
+    /// Its socket was handed bytes, or refused some, and has accepted none since.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting && self.phase.is_open()
     }
 
     pub fn is_closed(&self) -> bool {
@@ -291,7 +304,7 @@ impl Viewer {
         self.started().then_some(self.started_at)
     }
 
-    /// When its socket last accepted anything: the only sign of life that counts.
+    /// When its socket last accepted anything.
     pub fn last_accepted(&self) -> Option<Instant> {
         (self.bytes_sent > 0).then_some(self.last_accepted)
     }

@@ -16,7 +16,7 @@ pub struct Policy {
     /// Multiple of the stream's bitrate at which a viewer may catch up; zero or less: no cap.
     pub catchup_rate: f64,
     pub slow: SlowViewer,
-    /// A socket that accepts nothing for so long, while bytes wait for it, is given up.
+    /// A peer that acknowledges nothing for so long, while bytes wait for it, is given up.
     pub send_stall: Duration,
     pub coalesce_bytes: u64,
     pub coalesce_after: Duration,

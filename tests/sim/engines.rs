@@ -88,6 +88,19 @@ struct Playback {
     is_dead: bool,
 }
 
+impl EngineEvent {
+    pub(crate) fn stream(&self) -> StreamId {
+        match self {
+            Self::Open { stream, .. }
+            | Self::Play { stream, .. }
+            | Self::Body { stream, .. }
+            | Self::Stat { stream, .. }
+            | Self::Status { stream, .. }
+            | Self::Stop { stream, .. } => *stream,
+        }
+    }
+}
+
 impl FakeEngine {
     pub(crate) fn is_up(&self, now: Instant) -> bool {
         self.down_until <= now

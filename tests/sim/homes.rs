@@ -26,6 +26,7 @@ use ringcast::stream::Code;
 use ringcast::stream::Input;
 use ringcast::stream::Opened;
 
+use crate::lost::Kept;
 use crate::world::Event;
 use crate::world::StreamId;
 use crate::world::World;
@@ -97,13 +98,24 @@ pub(crate) enum Mail {
     PoolReply { ask: Ask, granted: Result<Granted, Denied> },
     ReleaseReservation { reservation: u64 },
     PoolInput(Box<pool::Input>),
-    Vacate { engine: EngineId },
+    Vacate { engine: EngineId, leave: bool },
+    ClaimLost { stream: StreamId, generation: Generation },
+    ShardLost { shard: ShardId, kept: Kept, last: StreamId },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ask {
     Session { shard: ShardId, stream: StreamId, generation: Generation },
     Query { shard: ShardId, query: QueryId, id: Infohash },
+}
+
+impl Ask {
+    fn stream(self) -> StreamId {
+        match self {
+            Self::Session { stream, .. } => stream,
+            Self::Query { .. } => unreachable!("a question holds no place"),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -184,7 +196,11 @@ impl World {
                 self.feed_pool(pool::Input::Release { reservation });
             }
             Mail::PoolInput(input) => self.feed_pool(*input),
-            Mail::Vacate { engine } => self.vacate(to, engine),
+            Mail::Vacate { engine, leave } => self.vacate(to, engine, leave),
+            Mail::ClaimLost { stream, generation } => {
+                self.feed(stream, Input::ClaimLost { generation });
+            }
+            Mail::ShardLost { shard, kept, last } => self.shard_lost(to, shard, &kept, last),
         }
     }
 
@@ -250,6 +266,9 @@ impl World {
     }
 
     fn claim(&mut self, here: ShardId, query: ClaimQuery) {
+        if self.is_lost(here, query.host, query.stream) {
+            return;
+        }
         let key = Target::Infohash(query.infohash);
         let directory = &mut self.shards[usize::from(here.0)].directory;
         match directory.claim(&key, query.host) {
@@ -295,7 +314,7 @@ impl World {
                 pool::Output::Granted(granted) => {
                     let reservation = granted.reservation.map(|reservation| reservation.0);
                     if let Some(reservation) = reservation {
-                        self.ledger.granted(reservation);
+                        self.ledger.granted(reservation, self.asks[&granted.token].stream());
                     }
                     let name = granted.name.to_string();
                     let engine = granted.engine;
@@ -308,7 +327,10 @@ impl World {
                     self.answer_ask(token, Err(Denied { no_engine, text, retry_after }));
                 }
                 pool::Output::Vacate { engine, owner } => {
-                    self.mail(ShardId(0), owner, Mail::Vacate { engine });
+                    self.mail(ShardId(0), owner, Mail::Vacate { engine, leave: true });
+                }
+                pool::Output::Stay { engine, owner } => {
+                    self.mail(ShardId(0), owner, Mail::Vacate { engine, leave: false });
                 }
                 pool::Output::EngineUp { .. }
                 | pool::Output::EngineDown { .. }

@@ -11,6 +11,7 @@ use ringcast::base::ids::Infohash;
 use ringcast::base::ids::ShardId;
 use ringcast::base::ids::Target;
 use ringcast::base::time::Instant;
+use ringcast::engine::pool;
 use ringcast::stream::Adoption;
 use ringcast::stream::CloseReason;
 use ringcast::stream::Contest;
@@ -66,6 +67,12 @@ pub(crate) struct Stream {
     /// Since when no person anywhere has watched or waited.
     pub(crate) deserted_since: Option<Instant>,
     pub(crate) started_at: Instant,
+    /// An operator has moved it since it came to its engine.
+    pub(crate) is_move_asked: bool,
+    /// Since when it could leave an engine that is being drained.
+    pub(crate) could_leave: Option<(EngineId, Instant)>,
+    /// When its shard was lost.
+    pub(crate) inherited_at: Vec<Instant>,
 }
 
 pub(crate) struct Play {
@@ -90,6 +97,7 @@ impl World {
         let setup = Setup {
             infohash,
             target: key.clone(),
+            is_claimed: matches!(key, Target::Infohash(_)),
             seed: self.prng.next_u64(),
             settings: self.plan.settings,
             contest: Contest::default(),
@@ -116,9 +124,13 @@ impl World {
             was_superseded: false,
             deserted_since: None,
             started_at: self.now,
+            is_move_asked: false,
+            could_leave: None,
+            inherited_at: Vec::new(),
         };
         self.streams.insert(id, stream);
         self.logs.insert(id, Log::default());
+        self.hosts.insert(id, host);
         self.drain(id);
     }
     /// A viewer's shard asks to get in.
@@ -180,18 +192,25 @@ impl World {
         name: String,
     ) {
         if self.streams.contains_key(&stream) {
-            self.feed(stream, Input::Granted { generation, engine, reservation, name });
-        } else {
-            panic!("{stream:?} ended before the pool answered it");
+            return self.feed(stream, Input::Granted { generation, engine, reservation, name });
         }
+        assert!(self.ledger.is_buried(stream), "{stream:?} ended before the pool answered it");
+        self.ledger.released_of_buried(reservation);
+        let host = self.hosts[&stream];
+        self.mail(host, ShardId(0), Mail::ReleaseReservation { reservation });
     }
     pub(crate) fn claimed(&mut self, id: StreamId, generation: Generation, infohash: Infohash) {
-        let stream = self.streams.get_mut(&id).expect("a claim is waited for");
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return assert!(self.ledger.is_buried(id), "a claim is waited for");
+        };
         stream.keys.push(Target::Infohash(infohash));
         self.feed(id, Input::Claimed { generation });
     }
     /// A claim to the infohash of a stream that runs here.
     pub(crate) fn merge(&mut self, here: ShardId, query: ClaimQuery) {
+        if self.is_lost(here, query.host, query.stream) {
+            return;
+        }
         let key = Target::Infohash(query.infohash);
         let found = self.streams.iter_mut().find(|(id, stream)| {
             stream.host == here && **id != query.stream && stream.keys.contains(&key)
@@ -212,6 +231,10 @@ impl World {
         if adopted {
             self.counts.adopted += 1;
             self.ledger.handed_over(stream, generation);
+            self.ledger.adopts(id, reservation, Sid::of(&opened.command_path));
+            let passed = pool::Reservation(reservation);
+            let pass = Box::new(pool::Input::Pass { reservation: passed, to: here });
+            self.mail(here, ShardId(0), Mail::PoolInput(pass));
             let stream = self.streams.get_mut(&id).expect("it is asked");
             // Between two sessions it ends nothing: the outage has begun with the first one's death.
             if std::mem::take(&mut stream.is_alive) {
@@ -328,14 +351,20 @@ impl World {
         }
         self.feed(id, Input::Warm { until });
     }
-    pub(crate) fn vacate(&mut self, here: ShardId, engine: EngineId) {
-        let on_it = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| stream.host == here && stream.session.engine() == Some(engine));
-        for id in on_it.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.feed(id, Input::Move { to: None, insists: true });
+    pub(crate) fn vacate(&mut self, here: ShardId, engine: EngineId, leave: bool) {
+        let hosted = self.streams.iter().filter(|(_, stream)| stream.host == here);
+        for id in hosted.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let input = if leave { Input::Leave { engine } } else { Input::Stay { engine } };
+            self.feed(id, input);
         }
+    }
+    pub(crate) fn move_on(&mut self, id: StreamId) {
+        let engine = EngineId(1 + self.prng.below(self.engines.len() as u64) as u32);
+        let to = self.prng.chance(500).then_some(engine);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.is_move_asked = true;
+        }
+        self.feed(id, Input::Move { to });
     }
     pub(crate) fn resume(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {

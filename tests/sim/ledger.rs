@@ -8,6 +8,8 @@
 //!   holds (the outage lasted, the third death, a takeover, a kick, a drain).
 //! - A viewer who can take something hears something each second.
 //! - A stream that nobody has wanted for the grace period is being ended.
+//! - No stream stays on an engine that is being drained while another one could have it, and none leaves
+//!   an engine for no reason.
 //! - In the end nothing is left: no stream, no place on an engine, no entry of a directory.
 
 use std::collections::BTreeMap;
@@ -32,22 +34,29 @@ use crate::world::World;
 const SLACK: Duration = Duration::from_secs(2);
 /// A second, and the tick after which bytes are sent together.
 const SILENCE_MAX: Duration = Duration::from_millis(1_250);
+/// An engine that is being drained is left within that time, and as long as the other one takes to
+/// give bytes: a try that found none is made again after 10 s.
+const LEAVE_WITHIN: Duration = Duration::from_secs(25);
 const UNSTABLE_WITHIN: Duration = Duration::from_secs(180);
 
 #[derive(Default)]
 struct Account {
     stops: u32,
     outcome: Option<Outcome>,
+    /// Its stream is gone with its shard: it is stopped, and nobody tells how it ended.
+    is_buried: bool,
 }
 
 #[derive(Default)]
 pub(crate) struct Ledger {
-    reservations: BTreeMap<u64, bool>,
+    /// Whose they are, and whether they are back.
+    reservations: BTreeMap<u64, (StreamId, bool)>,
     sessions: BTreeMap<Sid, Account>,
     named: BTreeMap<(StreamId, Generation), Sid>,
     handed_over: BTreeSet<(StreamId, Generation)>,
     failed: BTreeSet<(StreamId, Generation)>,
     infohashes: BTreeMap<Sid, Infohash>,
+    buried: BTreeSet<StreamId>,
     sid_last: u64,
 }
 
@@ -65,12 +74,13 @@ impl Ledger {
         self.infohashes[&sid]
     }
 
-    pub(crate) fn granted(&mut self, reservation: u64) {
-        assert!(self.reservations.insert(reservation, false).is_none(), "granted twice");
+    pub(crate) fn granted(&mut self, reservation: u64, stream: StreamId) {
+        let before = self.reservations.insert(reservation, (stream, false));
+        assert!(before.is_none(), "granted twice");
     }
 
     pub(crate) fn released(&mut self, reservation: u64) {
-        let is_back = self.reservations.get_mut(&reservation).expect("it was granted");
+        let (_, is_back) = self.reservations.get_mut(&reservation).expect("it was granted");
         assert!(!std::mem::replace(is_back, true), "reservation {reservation} goes back twice");
     }
 
@@ -114,7 +124,11 @@ impl Ledger {
 
     /// The stop was not sent: another session had taken its place.
     pub(crate) fn not_stopped(&mut self, sid: Sid) {
-        self.sessions.get_mut(&sid).expect("only what was opened is stopped").stops -= 1;
+        let account = self.sessions.get_mut(&sid).expect("only what was opened is stopped");
+        account.stops = account.stops.saturating_sub(1);
+        if account.is_buried {
+            account.outcome = Some(Outcome::Superseded);
+        }
     }
 
     pub(crate) fn over(&mut self, stream: StreamId, generation: Generation, outcome: Outcome) {
@@ -127,17 +141,66 @@ impl Ledger {
         assert_eq!(account.stops, stops, "{sid:?} is {outcome:?}");
     }
 
+    /// A stream went with its shard: its heir gives back what it held, and stops its sessions.
+    pub(crate) fn buried(&mut self, id: StreamId) {
+        self.buried.insert(id);
+        let its = self.reservations.values_mut().filter(|(stream, _)| *stream == id);
+        its.for_each(|(_, is_back)| *is_back = true);
+        for account in self.open_of(id) {
+            account.is_buried = true;
+            account.stops = 0;
+        }
+    }
+
+    pub(crate) fn is_buried(&self, id: StreamId) -> bool {
+        self.buried.contains(&id)
+    }
+
+    pub(crate) fn is_handed_over(&self, id: StreamId, sid: Sid) -> bool {
+        let is_it = |name: &&(StreamId, Generation)| name.0 == id && self.named[*name] == sid;
+        self.handed_over.iter().any(|name| is_it(&name))
+    }
+
+    /// It was granted to a stream that is gone.
+    pub(crate) fn released_of_buried(&mut self, reservation: u64) {
+        self.reservations.get_mut(&reservation).expect("it was granted").1 = true;
+    }
+
+    /// The stops that were out may not have been sent: they are sent again.
+    pub(crate) fn stops_lost(&mut self, id: StreamId) {
+        self.open_of(id).for_each(|account| account.stops = 0);
+    }
+
+    fn open_of(&mut self, id: StreamId) -> impl Iterator<Item = &mut Account> {
+        let Self { named, handed_over, sessions, .. } = self;
+        let own = named.iter().filter(move |(name, _)| name.0 == id && !handed_over.contains(name));
+        let own: BTreeSet<Sid> = own.map(|(_, sid)| *sid).collect();
+        let open = sessions.iter_mut().filter(move |(sid, _)| own.contains(sid));
+        open.map(|(_, account)| account).filter(|account| account.outcome.is_none())
+    }
+
+    /// Another stream has it from here on, also when it was about to be stopped for one that is gone.
+    pub(crate) fn adopts(&mut self, id: StreamId, reservation: u64, sid: Sid) {
+        self.reservations.insert(reservation, (id, false));
+        let account = self.sessions.get_mut(&sid).expect("it was opened");
+        if std::mem::take(&mut account.is_buried) {
+            account.stops = 0;
+            account.outcome = None;
+        }
+    }
+
     /// What is worth a line in a trace: not the pulse.
     pub(crate) fn is_noteworthy(&self, input: &Input) -> bool {
         !matches!(input, Input::Bytes { .. } | Input::Stat { .. })
     }
 
     fn check_end(&self) {
-        for (reservation, is_back) in &self.reservations {
+        for (reservation, (_, is_back)) in &self.reservations {
             assert!(is_back, "reservation {reservation} was never given back");
         }
         for (sid, account) in &self.sessions {
-            assert!(account.outcome.is_some(), "{sid:?} has no end");
+            let is_stopped = account.is_buried && account.stops == 1;
+            assert!(account.outcome.is_some() || is_stopped, "{sid:?} has no end");
         }
     }
 }
@@ -170,6 +233,7 @@ impl World {
                 let (died, _) = stream.deaths.last().expect("a session has died");
                 let kept = now.since(*died);
                 assert!(kept >= self.plan.settings.outage_timeout, "closed after {kept:?}");
+                self.check_inherited(id);
                 self.counts.outages += 1;
             }
             CloseReason::Unstable => {
@@ -205,9 +269,45 @@ impl World {
         }
     }
 
+    /// A stream leaves an engine because an operator says so, or because it is being drained.
+    pub(crate) fn check_moved(&mut self, id: StreamId, from: EngineId) {
+        let is_told = |at: &Instant| self.now.since(*at) <= SLACK;
+        let is_drained =
+            self.drained.contains(&from) || self.undrained_at.get(&from).is_some_and(is_told);
+        let stream = self.streams.get_mut(&id).expect("it moves");
+        let is_asked = std::mem::take(&mut stream.is_move_asked);
+        assert!(is_asked || is_drained, "{id:?} leaves {from:?}, and nobody wants it to");
+        self.counts.vacated += u64::from(is_drained);
+    }
+
+    fn check_drained(&mut self) {
+        let Self { streams, drained, plan, engines, now, .. } = self;
+        let ids = (1..=engines.len() as u32).map(EngineId);
+        let is_any_free = ids.filter(|engine| !drained.contains(engine)).count() > 0;
+        for (id, stream) in streams {
+            let plays = matches!(stream.session.state(), State::Active | State::Stalled);
+            let engine = stream.session.engine().filter(|engine| plays && drained.contains(engine));
+            let channel = plan.channels.iter().find(|c| c.infohash == stream.session.infohash());
+            let channel = channel.filter(|channel| is_any_free && plan.can_leave(channel));
+            let Some((engine, channel)) = engine.zip(channel) else {
+                stream.could_leave = None;
+                continue;
+            };
+            let since = stream.could_leave.filter(|(on, _)| *on == engine);
+            let (_, since) = *stream.could_leave.insert(since.unwrap_or((engine, *now)));
+            let until = since + LEAVE_WITHIN + channel.warm_up;
+            assert!(
+                *now <= until,
+                "{id:?} is on {engine:?}, which is being drained, since {since:?}"
+            );
+        }
+    }
+
     /// After every step.
     pub(crate) fn check(&mut self) {
         self.check_silence();
+        self.check_drained();
+        self.check_resumed();
         let (now, settings) = (self.now, self.plan.settings);
         for (id, stream) in &mut self.streams {
             let is_deserted = !self.people.iter().any(|person| person.watches(*id));

@@ -57,6 +57,7 @@ impl World {
                 self.mail(host, ShardId(0), Mail::ReleaseReservation { reservation });
             }
             Output::Open { generation, engine, target, .. } => {
+                self.disturb_open(id, engine);
                 self.engine_open(id, generation, engine, target);
             }
             Output::Claim { generation, engine, infohash } => {
@@ -92,7 +93,7 @@ impl World {
             }
             Output::MarkOffline(_) => self.mark_keys(id, true),
             Output::ClearOffline => self.mark_keys(id, false),
-            Output::Failover { reason, .. } => self.note_failover(id, reason),
+            Output::Failover { from, reason } => self.note_failover(id, from, reason),
             Output::LetGo => self.let_go(id),
             Output::Ended => self.ended(id),
             told @ (Output::Splice { .. }
@@ -104,6 +105,7 @@ impl World {
             | Output::MayClose { .. }
             | Output::StartLog { .. }
             | Output::FailLog { .. }
+            | Output::RivalFailed { .. }
             | Output::EngineTakenOver { .. }
             | Output::Frozen(_)) => self.tell(id, told),
         }
@@ -189,7 +191,7 @@ impl World {
         };
         let home = self.home(&Target::Infohash(infohash));
         self.mail(host, home, Mail::Claim(query));
-        self.disturb_claim(id);
+        self.disturb_claim(id, home);
     }
     /// What goes to the shards with viewers.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is for logs, API and mirror")]
@@ -243,11 +245,28 @@ impl World {
         self.after_us(0, us_max, Event::Come { person });
         self.slow_down(self.streams[&id].host, shard, us_max);
     }
-    /// An operator ends a stream just while its identity is being settled.
-    fn disturb_claim(&mut self, id: StreamId) {
+    /// Just while the identity of a stream is being settled an operator ends it, or who settles it is
+    /// lost.
+    fn disturb_claim(&mut self, id: StreamId, home: ShardId) {
+        let us_max = self.plan.mail_delay_us_max * 2 + 2;
+        if self.plan.faults.shard_lost > 0 && self.prng.chance(300) {
+            self.after_us(0, us_max, Event::Lose { shard: home });
+        }
         if self.prng.chance(self.plan.faults.kicked_in_between) {
-            let us_max = self.plan.mail_delay_us_max * 2 + 2;
             self.after_us(0, us_max, Event::Kick { stream: id });
+        }
+    }
+    /// The shard is lost just while a stream that has played waits for another session; or the engine
+    /// that it is to move to is to be left itself.
+    fn disturb_open(&mut self, id: StreamId, engine: EngineId) {
+        let Stream { host, session, .. } = &self.streams[&id];
+        let is_beside = session.engine() != Some(engine);
+        let (shard, has_played) = (*host, session.first_packet_at().is_some());
+        if has_played && self.plan.faults.shard_lost > 0 && self.prng.chance(200) {
+            self.after_us(0, 400_000, Event::Lose { shard });
+        }
+        if is_beside && self.plan.faults.engine_drained > 0 && self.prng.chance(200) {
+            self.after_us(0, 1_000_000, Event::Drain { engine });
         }
     }
     fn mark_keys(&mut self, id: StreamId, is_offline: bool) {
@@ -259,9 +278,12 @@ impl World {
     }
     /// One for each session that had given bytes, and no other. A move is nobody's fault, and what it
     /// went to has given bytes before: it may die before any of them is new to the ring.
-    fn note_failover(&mut self, id: StreamId, reason: &'static str) {
+    fn note_failover(&mut self, id: StreamId, from: EngineId, reason: &'static str) {
         self.counts.failovers += 1;
         let now = self.now;
+        if reason == "moved" {
+            self.check_moved(id, from);
+        }
         let stream = self.streams.get_mut(&id).expect("it is carrying out");
         assert!(stream.is_alive, "{id:?} fails over twice for one fault");
         stream.is_alive = reason == "moved";

@@ -27,6 +27,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// One shard's handle on a stream.
 pub(crate) struct Sub {
+    pub(crate) host: ShardId,
     key: Target,
     /// Everybody was answered or closed: newcomers ask anew.
     is_dead: bool,
@@ -52,6 +53,7 @@ pub(crate) struct Person {
     /// What is asked for next, if that is settled.
     pub(crate) wish: Option<Target>,
     came_at: Instant,
+    asked: Option<Target>,
 }
 
 impl Person {
@@ -63,6 +65,7 @@ impl Person {
             channel: None,
             wish: None,
             came_at: Instant::ZERO,
+            asked: None,
         }
     }
 
@@ -93,6 +96,7 @@ impl World {
         at.visit += 1;
         at.channel = channel;
         at.came_at = now;
+        at.asked = Some(target.clone());
         at.place = Place::Resolving { target: target.clone() };
         let visit = Visit { person, visit: at.visit };
         let from = at.shard;
@@ -135,7 +139,7 @@ impl World {
         self.maybe_return(person);
     }
 
-    fn maybe_return(&mut self, person: usize) {
+    pub(crate) fn maybe_return(&mut self, person: usize) {
         if self.prng.chance(600) {
             let grace_ms = self.plan.settings.grace_period.as_millis() as u64;
             let pause_ms = match self.prng.below(4) {
@@ -188,10 +192,16 @@ impl World {
         key: Target,
         ring: RingHandle,
     ) {
+        let host = self.hosts[&stream];
+        let is_asked = self.on_visit(visit).is_some();
         let subs = &mut self.shards[usize::from(here.0)].subs;
+        if !is_asked && !subs.contains_key(&stream) {
+            // Nobody here remembers.
+            return self.count(here, stream);
+        }
         let sub = subs.entry(stream).or_insert_with(|| {
             let feed = Feed::new(ring.0, here);
-            Sub { key, is_dead: false, wait_answer: None, feed }
+            Sub { host, key, is_dead: false, wait_answer: None, feed }
         });
         sub.is_dead = false;
         if let Some(person) = self.on_visit(visit)
@@ -214,7 +224,7 @@ impl World {
         self.after(Duration::ZERO, Event::Turn { shard, stream, cause: Cause::Bell });
     }
 
-    fn unseat(&mut self, person: usize, stream: StreamId) {
+    pub(crate) fn unseat(&mut self, person: usize, stream: StreamId) {
         let shard = self.people[person].shard;
         let sub = self.shards[usize::from(shard.0)].subs.get_mut(&stream);
         let (skips, nulls) = sub.expect("a seat has a handle").feed.leave(person);
@@ -243,6 +253,9 @@ impl World {
         self.people[person].place = Place::Away;
         self.counts.closed += 1;
         self.counts.slow += u64::from(reason == viewer::CloseReason::Slow);
+        if reason == viewer::CloseReason::ShardLost {
+            self.check_lost(person, stream);
+        }
         self.unseat(person, stream);
         self.maybe_return(person);
     }
@@ -264,7 +277,7 @@ impl World {
         self.mail(here, host, Mail::Counts { from: here, stream, count, waiting });
     }
 
-    fn waiting_on(&self, here: ShardId, stream: StreamId) -> Vec<usize> {
+    pub(crate) fn waiting_on(&self, here: ShardId, stream: StreamId) -> Vec<usize> {
         let is_there = |p: &Person| p.shard == here && p.place == Place::Waiting(stream);
         (0..self.people.len()).filter(|person| is_there(&self.people[*person])).collect()
     }
@@ -287,7 +300,6 @@ impl World {
 
     /// Who has everything is closed in the next turns, who is slow a little later.
     pub(crate) fn close_viewers(&mut self, here: ShardId, stream: StreamId, reason: CloseReason) {
-        self.is_dead(here, stream);
         let reason = match reason {
             CloseReason::EngineGone => viewer::CloseReason::EngineGone,
             CloseReason::Unstable => viewer::CloseReason::Unstable,
@@ -297,6 +309,16 @@ impl World {
             CloseReason::Drain => viewer::CloseReason::Drain,
             CloseReason::Error => viewer::CloseReason::Error,
         };
+        self.end_viewers(here, stream, reason);
+    }
+
+    pub(crate) fn end_viewers(
+        &mut self,
+        here: ShardId,
+        stream: StreamId,
+        reason: viewer::CloseReason,
+    ) {
+        self.is_dead(here, stream);
         if let Some(sub) = self.shards[usize::from(here.0)].subs.get_mut(&stream) {
             sub.feed.end_with(reason);
             self.after(Duration::ZERO, Event::Turn { shard: here, stream, cause: Cause::Bell });
@@ -335,6 +357,22 @@ impl World {
         let Some(host) = self.streams.get(&stream).map(|stream| stream.host) else { return };
         let from = here;
         self.mail(here, host, Mail::Closing { from, stream, close_generation, is_idle });
+    }
+
+    /// From the beginning: an answer to what was asked before finds nobody.
+    pub(crate) fn ask_anew(&mut self, person: usize) {
+        let at = &mut self.people[person];
+        at.place = Place::Away;
+        at.wish.clone_from(&at.asked);
+        self.come(person);
+    }
+
+    /// A handle whose stream is gone goes with its last viewer.
+    pub(crate) fn drop_subs(&mut self) {
+        let streams = &self.streams;
+        for shard in &mut self.shards {
+            shard.subs.retain(|id, sub| streams.contains_key(id) || !sub.feed.is_empty());
+        }
     }
 
     pub(crate) fn rejected(&mut self, visit: Visit, answer: Answer) {

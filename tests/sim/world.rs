@@ -4,6 +4,7 @@
 //! between two shards arrive in the order in which they were sent, whatever they take.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ringcast::base::ids::EngineId;
@@ -28,6 +29,7 @@ use crate::engines::FakeEngine;
 use crate::homes::Mail;
 use crate::host::Stream;
 use crate::ledger::Ledger;
+use crate::lost::Orphan;
 use crate::media;
 use crate::media::Log;
 use crate::people::Person;
@@ -82,8 +84,14 @@ pub(crate) enum Event {
     Kick {
         stream: StreamId,
     },
+    Drain {
+        engine: EngineId,
+    },
     Undrain {
         engine: EngineId,
+    },
+    Lose {
+        shard: ShardId,
     },
     Turn {
         shard: ShardId,
@@ -106,6 +114,8 @@ pub(crate) struct Shard {
     pub(crate) resolver: Resolver,
     pub(crate) directory: Directory,
     pub(crate) subs: BTreeMap<StreamId, Sub>,
+    /// Shards that were lost, and the last stream of each.
+    pub(crate) lost: BTreeMap<ShardId, StreamId>,
 }
 
 /// What has happened over all seeds: a sweep in which nothing happens proves nothing.
@@ -136,6 +146,11 @@ pub(crate) struct Totals {
     pub(crate) busy: u64,
     pub(crate) skips: u64,
     pub(crate) slow: u64,
+    /// Streams that left an engine because it was being drained.
+    pub(crate) vacated: u64,
+    pub(crate) shards_lost: u64,
+    pub(crate) inherited: u64,
+    pub(crate) claims_lost: u64,
 }
 
 impl Totals {
@@ -165,6 +180,10 @@ impl Totals {
         self.busy += other.busy;
         self.skips += other.skips;
         self.slow += other.slow;
+        self.vacated += other.vacated;
+        self.shards_lost += other.shards_lost;
+        self.inherited += other.inherited;
+        self.claims_lost += other.claims_lost;
     }
 
     pub(crate) fn assert_something_happened(&self) {
@@ -191,6 +210,10 @@ impl Totals {
             self.nulls,
             self.busy,
             self.skips,
+            self.vacated,
+            self.shards_lost,
+            self.inherited,
+            self.claims_lost,
         ];
         assert!(each.iter().all(|count| *count > 0), "a sweep without one of these: {self:?}");
     }
@@ -200,13 +223,18 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) plan: Plan,
     pub(crate) prng: Prng,
-    queue: BTreeMap<(Instant, u64), Event>,
+    pub(crate) queue: BTreeMap<(Instant, u64), Event>,
     serial: u64,
     links: BTreeMap<(ShardId, ShardId), Instant>,
     pub(crate) shards: Vec<Shard>,
     pub(crate) pool: Pool,
     pub(crate) engines: Vec<FakeEngine>,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
+    /// Which shard each of them is on, or was.
+    pub(crate) hosts: BTreeMap<StreamId, ShardId>,
+    pub(crate) orphans: Vec<Orphan>,
+    /// Streams that were being worked on, or ending, when their shard was lost.
+    pub(crate) may_end: BTreeSet<StreamId>,
     /// What went into each ring.
     pub(crate) logs: BTreeMap<StreamId, Log>,
     /// One for each shard.
@@ -216,6 +244,9 @@ pub(crate) struct World {
     pub(crate) asks: BTreeMap<u64, crate::homes::Ask>,
     pub(crate) ask_next: u64,
     pub(crate) people: Vec<Person>,
+    /// Engines that are being drained, and when they were taken back.
+    pub(crate) drained: BTreeSet<EngineId>,
+    pub(crate) undrained_at: BTreeMap<EngineId, Instant>,
     pub(crate) ledger: Ledger,
     pub(crate) counts: Totals,
     pub(crate) is_over: bool,
@@ -230,6 +261,7 @@ impl World {
             resolver: Resolver::new(ResolverConfig::default()),
             directory: Directory::new(DirectoryConfig::default()),
             subs: BTreeMap::new(),
+            lost: BTreeMap::new(),
         };
         let config = pool::PoolConfig {
             streams_per_engine_max: plan.streams_per_engine_max,
@@ -241,11 +273,16 @@ impl World {
             pool: Pool::new(config),
             engines: (0..plan.engines).map(|_| FakeEngine::default()).collect(),
             people: Vec::new(),
+            drained: BTreeSet::new(),
+            undrained_at: BTreeMap::new(),
             prng,
             queue: BTreeMap::new(),
             serial: 0,
             links: BTreeMap::new(),
             streams: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            orphans: Vec::new(),
+            may_end: BTreeSet::new(),
             logs: BTreeMap::new(),
             caches: (0..plan.shards).map(|_| SlabCache::new(media::arena())).collect(),
             stream_next: 1,
@@ -285,6 +322,10 @@ impl World {
             self.now = at;
             self.step();
             self.counts.events += 1;
+            if !self.orphans.is_empty() {
+                self.drop_subs();
+                self.drop_orphans();
+            }
             self.check();
         }
         self.check_end();
@@ -294,6 +335,7 @@ impl World {
         let is_mail = |event: &Event| matches!(event, Event::Mail { .. });
         self.is_over
             && self.streams.is_empty()
+            && self.orphans.is_empty()
             && self.people.iter().all(Person::is_away)
             && !self.queue.values().any(is_mail)
     }
@@ -362,9 +404,14 @@ impl World {
             Event::Turn { shard, stream, cause } => self.turn(shard, stream, cause),
             Event::Abort { shard, stream, reason } => self.abort(shard, stream, reason),
             Event::Kick { stream } => self.kick(stream),
+            Event::Drain { engine } => self.drain_engine(engine),
             Event::Undrain { engine } => {
+                if self.drained.remove(&engine) {
+                    self.undrained_at.insert(engine, self.now);
+                }
                 self.feed_pool(pool::Input::Drain { engine, draining: false });
             }
+            Event::Lose { shard } => self.lose(shard),
             Event::Horizon => self.horizon(),
         }
     }
@@ -390,6 +437,12 @@ impl World {
         let at = earliest.max(last);
         self.links.insert((from, to), at);
         self.after(at.since(self.now), Event::Mail { to, mail });
+    }
+
+    pub(crate) fn drain_engine(&mut self, engine: EngineId) {
+        self.drained.insert(engine);
+        self.feed_pool(pool::Input::Drain { engine, draining: true });
+        self.after_us(1_000_000, 90_000_000, Event::Undrain { engine });
     }
 
     pub(crate) fn slow_down(&mut self, from: ShardId, to: ShardId, us: u64) {
@@ -420,9 +473,16 @@ impl World {
                 self.engine_restarts(EngineId(engine));
             }
             if self.prng.chance(self.plan.faults.engine_drained) {
-                let engine = EngineId(engine);
-                self.feed_pool(pool::Input::Drain { engine, draining: true });
-                self.after_us(1_000_000, 30_000_000, Event::Undrain { engine });
+                self.drain_engine(EngineId(engine));
+            }
+        }
+        for shard in (0..self.shards.len() as u8).map(ShardId) {
+            if self.prng.chance(self.plan.faults.shard_lost) {
+                self.lose(shard);
+                // What is being inherited is lost again.
+                if self.prng.chance(300) {
+                    self.after_us(0, 3_000_000, Event::Lose { shard });
+                }
             }
         }
         for id in self.streams.keys().copied().collect::<Vec<_>>() {
@@ -433,7 +493,7 @@ impl World {
                 self.kick(id);
             }
             if self.prng.chance(self.plan.faults.moved) {
-                self.feed(id, Input::Move { to: None, insists: false });
+                self.move_on(id);
             }
             if self.prng.chance(self.plan.faults.warmed) {
                 let until = self.now + Duration::from_micros(self.prng.below(30_000_000));

@@ -24,7 +24,7 @@ use std::time::Duration;
 pub(crate) const SHARDS: usize = 2;
 
 /// Whatever is awaited comes within this, or the test has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
     pub(crate) fleet: Fleet,

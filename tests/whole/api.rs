@@ -9,6 +9,7 @@ use crate::rig::Server;
 use crate::rig::eventually;
 use crate::rig::get;
 use ace_emulator::Channel;
+use ace_emulator::Emulator;
 use ace_emulator::Knob;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -153,8 +154,9 @@ fn rows(server: &Server, path: &str, name: &str) -> Vec<Value> {
 
 /// A start that nobody waits for any more is given up, and its session stopped.
 fn with_one_session(server: &Server) -> serde_json::Value {
-    eventually("one session", || {
-        Some(server.api("/api/v1/status")).filter(|status| status["engine_sessions"] == 1)
+    eventually("one session and one viewer", || {
+        let status = server.api("/api/v1/status");
+        (status["engine_sessions"] == 1 && status["viewers"] == 1).then_some(status)
     })
 }
 
@@ -172,10 +174,17 @@ fn records_have_their_fields() {
 
     let unseeded = get(server.address, &Server::play(&rig::infohash(1_201)));
     Refusal::new(504, "nothing_to_play").check("an id that nobody seeds", &unseeded);
+    find_the_offline_one(&server);
     let mut player = Player::open(server.address, &Server::play(&rig::content_id(1_200)));
     player.play(6 * SECOND);
+    let id = player.id();
+    rig::while_they_play(std::slice::from_mut(&mut player), || {
+        find_their_fields(&server, &engine, &id);
+    });
+}
 
-    let status = with_one_session(&server);
+fn find_their_fields(server: &Server, engine: &Emulator, player_id: &str) {
+    let status = with_one_session(server);
     check_record("status", &status, STATUS);
     let say = |name: &str| status[name].as_u64().unwrap();
     assert_eq!((say("shards"), say("engines"), say("viewers")), (2, 1, 1));
@@ -187,7 +196,7 @@ fn records_have_their_fields() {
     assert!((6 * SECOND..64 << 20).contains(&memory("ring_bytes")), "{status}");
 
     let stream = eventually("the engine's stat", || {
-        let all = rows(&server, "/api/v1/streams", "streams");
+        let all = rows(server, "/api/v1/streams", "streams");
         let row = all.iter().find(|row| row["id"] == rig::infohash(1_200))?.clone();
         (row["peers"] == 4 && row["bitrate_bps"].is_u64()).then_some(row)
     });
@@ -208,25 +217,28 @@ fn records_have_their_fields() {
         assert_eq!(one["id"], stream["id"]);
     }
 
-    let viewer = rows(&server, "/api/v1/viewers", "viewers").remove(0);
+    let viewer = rows(server, "/api/v1/viewers", "viewers").remove(0);
     check_record("viewer", &viewer, VIEWER);
-    assert_eq!(viewer["id"], player.header("x-ringcast-viewer").unwrap());
+    assert_eq!(viewer["id"], player_id);
     assert_eq!(viewer["stream"], rig::infohash(1_200));
     assert_eq!((&viewer["name"], &viewer["skips"]), (&Value::Null, &0.into()));
     assert_eq!((&viewer["user_agent"], &viewer["protocol"]), (&"test player".into(), &"TS".into()));
     assert_eq!(viewer["address"], "127.0.0.1");
     assert!(viewer["shard"].as_u64().unwrap() < 2);
     assert!(viewer["bytes_sent"].as_u64().unwrap() >= 6 * SECOND);
-    assert!(viewer["seconds_behind"].as_f64().unwrap() < 5.0, "{viewer}");
+    assert!(viewer["seconds_behind"].as_f64().unwrap() < 10.0, "{viewer}");
 
-    let engines = rows(&server, "/api/v1/engines", "engines");
+    let engines = rows(server, "/api/v1/engines", "engines");
     check_record("engine", &engines[0], ENGINE);
     assert_eq!((&engines[0]["id"], &engines[0]["state"]), (&"e0".into(), &"up".into()));
     assert_eq!(engines[0]["port"], engine.addr().port());
     assert_eq!((&engines[0]["sessions"], &engines[0]["version"]), (&1.into(), &"3.2.11".into()));
+}
 
+/// Within the ten seconds that it is known.
+fn find_the_offline_one(server: &Server) {
     let offline = eventually("the id is known to be offline", || {
-        rows(&server, "/api/v1/offline", "offline").pop()
+        rows(server, "/api/v1/offline", "offline").pop()
     });
     check_record("offline", &offline, OFFLINE);
     assert_eq!(offline["id"], rig::infohash(1_201));
@@ -265,7 +277,8 @@ fn viewers_come_by_page() {
             assert_eq!(rows.len(), 7, "a page before the last is full");
             assert_eq!(next, text(&rows[6]));
             after = format!("&after={next}");
-            assert!(seen.len() <= 30, "{sort} goes on for ever");
+            // An order that moves may show somebody again.
+            assert!(seen.len() < 300, "{sort} goes on for ever");
         }
         // Two orders stand still while the stream runs: those pages have everybody, once.
         if sort != "&sort=-seconds_behind" {
@@ -322,24 +335,26 @@ fn metrics_are_clean_and_count_what_was_sent() {
     let paths = [Server::play(&rig::content_id(1_204)), Server::play(&rig::infohash(1_205))];
     let mut players: Vec<Player> =
         (0..12).map(|n| Player::open(server.address, &paths[n % 2])).collect();
-    players.iter_mut().for_each(|player| {
-        player.play(SECOND);
+    rig::play_together(&mut players, SECOND);
+    // A stream hears of its viewers from their shards, and they of a send when it is complete.
+    let viewers = format!("ringcast_stream_viewers{{stream=\"{}\"}}", rig::infohash(1_205));
+    let running = eventually("six viewers of one stream, and something fresh for them", || {
+        let running = Scrape::of(&server);
+        let is_there = running.samples.get(&viewers) == Some(&6.0)
+            && running.get("ringcast_streams{state=\"active\"}") as u64 == 2
+            && running.get("ringcast_delivery_latency_seconds_count") > 0.0;
+        is_there.then_some(running)
     });
-    let running = Scrape::of(&server);
     running.assert_clean();
     running.assert_follows(&fresh);
     assert_eq!(running.get("ringcast_viewers") as u64, 12);
-    assert_eq!(running.get("ringcast_streams{state=\"active\"}") as u64, 2);
     assert_eq!(running.get("ringcast_engine_sessions{engine=\"e0\"}") as u64, 2);
     assert_eq!(running.get("ringcast_engine_up{engine=\"e0\"}") as u64, 1);
     assert_eq!(running.get("ringcast_stream_starts_total{result=\"ok\"}") as u64, 2);
     assert_eq!(running.get("ringcast_start_seconds_count") as u64, 2);
     assert_eq!(running.get("ringcast_first_byte_seconds_count") as u64, 12);
-    assert!(running.get("ringcast_delivery_latency_seconds_count") > 0.0);
     let ok = "ringcast_http_responses_total{route=\"getstream\",code=\"200\"}";
     assert_eq!(running.get(ok) as u64, 12);
-    let viewers = format!("ringcast_stream_viewers{{stream=\"{}\"}}", rig::infohash(1_205));
-    assert_eq!(running.get(&viewers) as u64, 6);
 
     // The engine falls silent: what has been sent can be compared at leisure.
     engine.control().set(Knob::Starve, true);
@@ -475,13 +490,14 @@ fn other_programs_find_their_shapes() {
     let mut players: Vec<Player> = (0..3)
         .map(|_| Player::open(server.address, &Server::play(&rig::content_id(1_208))))
         .collect();
-    // A viewer counts from its request's answer on: each has one.
     rig::play_together(&mut players, SECOND);
     rig::while_they_play(&mut players, || find_their_shapes(&server));
 }
 
 fn find_their_shapes(server: &Server) {
     let status = |query: &str| server.api(&format!("/ace/status{query}"));
+    // The stream's shard hears of them from theirs.
+    eventually("three clients", || (status("")["clients"] == 3).then_some(()));
     assert_eq!(status(""), serde_json::json!({ "clients": 3, "streams": 1 }));
     for id in [rig::infohash(1_208), rig::content_id(1_208)] {
         let one = status(&format!("?id={id}"));

@@ -26,7 +26,7 @@ fn path(n: u32) -> String {
     format!("/ace/getstream?infohash={}", rig::infohash(n))
 }
 
-/// How far the first packet of a player lay behind live, now.
+/// How far the first packet of a player lies behind live, now.
 fn behind_s(engine: &Emulator, n: u32, player: &Player) -> f64 {
     let config = engine.control().signed_config(&rig::infohash(n)).unwrap();
     let first = player.report().first_index.expect("a packet came");
@@ -87,7 +87,8 @@ fn damage_costs_what_is_damaged_and_is_counted() {
     control.set_for(&between, Knob::GarbageAtBytes, 5_000 * PACKET);
     control.set_for(&within, Knob::GarbageAtBytes, 5_000 * PACKET + 181);
     control.set_for(&within, Knob::FlipBitAtBytes, 5_500 * PACKET);
-    let server = Server::with(&[&engine]).set("RINGCAST_JOIN_SECONDS", "4").start().ready();
+    // From the first packet that there is, however late they come.
+    let server = Server::with(&[&engine]).set("RINGCAST_JOIN_SECONDS", "30").start().ready();
 
     let mut clean = Player::open(server.address, &path(110));
     let report = clean.play(1_300_000);
@@ -163,13 +164,17 @@ fn seekback_starts_so_many_seconds_behind_live_within_the_ring() {
         ("&seekback=15&pid=x", 15.0),
     ];
     for (extra, seconds) in wanted {
+        let asked = rig::stopwatch();
         let mut player = Player::open(server.address, &format!("{}{extra}", path(130)));
         player.play(20_000);
-        let behind_s = behind_s(&engine, 130, &player);
+        // It began at some moment since it asked.
+        let behind_now_s = behind_s(&engine, 130, &player);
+        let behind_then_s = behind_now_s - asked.elapsed().as_secs_f64();
         // An access point is at most a GOP away; live is a piece and a busy machine away.
-        let range = seconds..seconds + gop_s + 3.0;
-        assert!(range.contains(&behind_s), "{extra}: {behind_s} s, wanted {range:?}");
-        let report = player.play(900_000);
+        let most_s = seconds + gop_s + 3.0;
+        let is_there = behind_now_s >= seconds && behind_then_s < most_s;
+        assert!(is_there, "{extra}: {behind_then_s} to {behind_now_s} s, {seconds} to {most_s}");
+        let report = player.play(500_000);
         assert!(report.is_unbroken(), "{extra}: {report:?}");
     }
     let mut beyond = Player::open(server.address, &all);
@@ -186,18 +191,19 @@ fn silence_is_filled_with_a_null_packet_a_second() {
     control.set_for(&rig::infohash(141), Knob::Starve, true);
     let server = Server::with(&[&engine]).set("PROXY_INIT_TIMEOUT", "60").start().ready();
     let asked = Player::ask(server.address, &path(141));
+    let opened = rig::stopwatch();
     let mut players: Vec<Player> =
         (0..3).map(|_| Player::open(server.address, &path(140))).collect();
     for player in &mut players {
         player.play(400_000);
     }
-    control.set_for(&rig::infohash(140), Knob::Starve, true);
     let begun = rig::stopwatch();
-    let first = players[0].await_nulls(1);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{first:?}");
+    control.set_for(&rig::infohash(140), Knob::Starve, true);
+    players[0].await_nulls(1);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    // Four seconds from the last bytes, however late each is read; less a silence before this one.
     let fourth = players[0].await_nulls(4);
-    // Three seconds, less what the reader of the first one was late.
-    assert!(fourth - first > Duration::from_millis(1_500), "not a bunch: {:?}", fourth - first);
+    assert!(fourth - begun > Duration::from_millis(1_500), "not a bunch: {:?}", fourth - begun);
     for player in &mut players {
         player.await_nulls(4);
         let report = player.report();
@@ -211,7 +217,7 @@ fn silence_is_filled_with_a_null_packet_a_second() {
     assert!(asked.is_silent());
 
     control.clear(Knob::Starve);
-    let nulls_max = begun.elapsed().as_secs() + 2;
+    let nulls_max = opened.elapsed().as_secs() + 2;
     for player in &mut players {
         let report = player.play_on(600_000);
         assert!(report.is_unbroken(), "{report:?}");
@@ -222,8 +228,8 @@ fn silence_is_filled_with_a_null_packet_a_second() {
     assert!(report.is_unbroken(), "{report:?}");
 }
 
-/// Bytes that a viewer who is far behind gets while another one, at live, gets so many.
-fn caught_up_bytes(n: u32, rate: &str, live_bytes: u64) -> u64 {
+/// Bytes that a viewer who is far behind gets while another one, at live, gets so many; in what time.
+fn caught_up_bytes(n: u32, rate: &str, live_bytes: u64) -> (u64, Duration) {
     let engine = rig::engine(rig::quick(tagged(n, 16_000_000)));
     let start = Server::with(&[&engine]).set("RINGCAST_JOIN_SECONDS", "0");
     let server = start.set("RINGCAST_CATCHUP_RATE", rate).start().ready();
@@ -233,6 +239,7 @@ fn caught_up_bytes(n: u32, rate: &str, live_bytes: u64) -> u64 {
     // It reads no more until seven megabytes are waiting: three and a half seconds of stream.
     live.play_on(7_000_000);
     let (from, caught) = (behind.report().bytes, AtomicU64::new(0));
+    let begun = rig::stopwatch();
     let over = std::sync::atomic::AtomicBool::new(false);
     let report = std::thread::scope(|scope| {
         let reading = scope.spawn(|| {
@@ -243,7 +250,7 @@ fn caught_up_bytes(n: u32, rate: &str, live_bytes: u64) -> u64 {
             behind.report()
         });
         live.play_on(live_bytes);
-        let caught = caught.load(Ordering::Relaxed);
+        let caught = (caught.load(Ordering::Relaxed), begun.elapsed());
         over.store(true, Ordering::Relaxed);
         let report = reading.join().unwrap();
         assert!(report.is_unbroken(), "{report:?}");
@@ -255,17 +262,30 @@ fn caught_up_bytes(n: u32, rate: &str, live_bytes: u64) -> u64 {
 
 #[test]
 fn catching_up_is_capped_at_a_multiple_of_the_bitrate() {
-    // A megabyte went by: 1.5 of them, a quarter of a second on credit (0.75 MB), and what the
-    // two kernels had in their buffers.
-    let capped = caught_up_bytes(150, "1.5", 1_000_000);
-    assert!((1_000_000..3_500_000).contains(&capped), "{capped}");
+    rig::steadily(catching_up_is_capped);
+}
+
+fn catching_up_is_capped() {
+    // A megabyte goes by: 1.5 of them, a quarter of a second on credit (0.75 MB), and what the
+    // two kernels had in their buffers. On a busy machine it takes longer than half a second.
+    let capped = || {
+        let (bytes, took) = caught_up_bytes(150, "1.5", 1_000_000);
+        let bytes_max = 1.5 * 2_000_000.0 * took.as_secs_f64() + 2_000_000.0;
+        assert!((bytes as f64) < bytes_max, "{bytes} in {took:?}");
+        bytes
+    };
+    assert!((0..3).any(|_| capped() >= 1_000_000), "nobody catches up");
     // Ten megabytes are there in the end; capped it would be 5.25 of them, and the buffers.
-    let free = caught_up_bytes(151, "off", 3_000_000);
-    assert!(free > 8_000_000, "{free}");
+    let free = || caught_up_bytes(151, "off", 3_000_000).0;
+    assert!((0..3).any(|_| free() > 8_000_000), "without a cap nobody catches up faster");
 }
 
 #[test]
 fn a_burst_larger_than_the_ring_laps_nobody() {
+    rig::steadily(a_burst_larger_than_the_ring);
+}
+
+fn a_burst_larger_than_the_ring() {
     // Thirty megabytes at once, for a ring of eight: it turns over twice.
     let config = rig::quick(tagged(160, 20_000_000)).knob(Knob::BurstBytes, 30_000_000);
     let engine = rig::engine(config);
@@ -309,9 +329,10 @@ fn a_storm_of_joins_larger_than_a_turn_gives_everybody_every_byte() {
     server.signal(rustix::process::Signal::STOP);
     let asked: Vec<_> = (0..VIEWERS).map(|_| Player::ask(server.address, &path(120))).collect();
     server.signal(rustix::process::Signal::CONT);
-    let mut players: Vec<Player> = asked.into_iter().map(rig::Asked::begin).collect();
-    rig::while_they_play(std::slice::from_mut(&mut first), || {
+    let players = rig::while_they_play(std::slice::from_mut(&mut first), || {
+        let mut players: Vec<Player> = asked.into_iter().map(rig::Asked::begin).collect();
         rig::play_together(&mut players, SECOND / 2);
+        players
     });
     for player in &players {
         assert!(player.report().is_unbroken(), "{:?}", player.report());

@@ -37,17 +37,17 @@ fn a_stream_is_ended_for_everybody_and_its_session_stopped_once() {
     let path = Server::play(&rig::content_id(1_600));
     // On both shards, so that both are told.
     let mut players: Vec<Player> = (0..12).map(|_| Player::open(server.address, &path)).collect();
-    players.iter_mut().for_each(|player| {
-        player.play(SECOND);
-    });
-    let said =
-        done(&change(&server, "DELETE", &format!("/api/v1/streams/{}", rig::infohash(1_600))));
+    rig::play_together(&mut players, SECOND);
+    // The stream hears of its viewers from their shards.
+    let stream = format!("/api/v1/streams/{}", rig::infohash(1_600));
+    eventually("twelve viewers", || (server.api(&stream)["viewers"] == 12).then_some(()));
+    let said = done(&change(&server, "DELETE", &stream));
     assert_eq!((&said["id"], &said["viewers"]), (&rig::infohash(1_600).into(), &12.into()));
-    for player in &mut players {
-        assert!(player.play_to_the_end().is_unbroken());
+    for report in rig::play_out_together(&mut players) {
+        assert!(report.is_unbroken(), "{report:?}");
     }
     rig::await_stops(&engine, 1);
-    assert_eq!(server.lines_with(&["viewer end", "reason=kicked"]), 12);
+    server.await_lines(12, &["viewer end", "reason=kicked"]);
     // It is not known to be offline: who asks again gets it again.
     let mut again = Player::open(server.address, &path);
     assert!(again.play(SECOND).is_unbroken());
@@ -70,6 +70,7 @@ fn a_viewer_is_ended_and_kept_out() {
     let play = |token: &str| format!("{}&token={token}", Server::play(&rig::content_id(1_601)));
     let mut alice = Player::open(server.address, &play("a"));
     let mut bob = Player::open(server.address, &play("b"));
+    alice.play(SECOND);
     let unlucky = format!("/api/v1/viewers/{}?block=60", alice.id());
     let said = done(&change(&server, "DELETE", &unlucky));
     assert_eq!((&said["id"], &said["blocked_seconds"]), (&alice.id().into(), &60.into()));
@@ -106,7 +107,9 @@ fn an_id_that_is_offline_is_tried_again_when_it_is_cleared() {
     assert_eq!(done(&change(&server, "DELETE", &offline))["id"], rig::infohash(1_603));
     assert_eq!(server.api("/api/v1/offline")["total"], 0);
     assert_eq!(rig::get(server.address, &path).status, 504);
-    assert!(engine.control().counters().getstreams > asked, "asked again");
+    let patience = rig::PATIENCE.as_millis() as u64;
+    let again = engine.control().wait_for(patience, |c| c.counters().getstreams > asked);
+    assert!(again, "asked again");
 }
 
 #[test]

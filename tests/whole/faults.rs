@@ -55,7 +55,9 @@ fn damaged_bytes_of_an_engine_end_nothing() {
     }
     road.damage_every(0);
     assert!(server.lines_with(&["panicked"]) == 0);
-    let mut again = eventually("the channel again", || {
+    // An engine that was left rests for twenty seconds, and a viewer waits for ten of them.
+    let patience = 2 * rig::PATIENCE;
+    let mut again = rig::eventually_within(patience, "the channel again", || {
         let player = Player::ask(server.address, &path).begin_within(rig::PATIENCE)?;
         (player.status == 200).then_some(player)
     });

@@ -13,12 +13,7 @@ const SECOND: u64 = 250_000;
 fn an_engine_that_hangs_up_is_left_for_one_that_works() {
     let (bad, good) = (rig::engine(rig::one_channel(1_501)), rig::engine(rig::one_channel(1_501)));
     let specs = format!("{},name=bad,forwarded {},name=good", bad.addr(), good.addr());
-    let server = Server::with_specs(&specs).start().ready();
-    eventually("both engines up", || {
-        let rows = server.api("/api/v1/engines");
-        let up = rows["engines"].as_array()?.iter().filter(|row| row["state"] == "up").count();
-        (up == 2).then_some(())
-    });
+    let server = rig::both_up(Server::with_specs(&specs).start().ready());
     bad.control().set(Knob::Reset, true);
     let path = format!("/ace/getstream?infohash={}", rig::infohash(1_501));
     let mut player = Player::open(server.address, &path);

@@ -44,6 +44,10 @@ fn p99(players: &mut [Player]) -> Duration {
 /// its line, and those beside them lose not a byte and wait no longer for any.
 #[test]
 fn a_crowd_with_shut_windows_costs_the_others_nothing() {
+    rig::steadily(a_crowd_with_shut_windows);
+}
+
+fn a_crowd_with_shut_windows() {
     let (crowd, players, quiet_s) = if rig::is_deep() { (500, 50, 8) } else { (150, 10, 1) };
     let engine = engine(1_800);
     let server =
@@ -51,20 +55,22 @@ fn a_crowd_with_shut_windows_costs_the_others_nothing() {
     let mut fast: Vec<Player> =
         (0..players).map(|_| Player::open(server.address, &path(1_800))).collect();
     rig::play_together(&mut fast, 2 * SECOND);
-    p99(&mut fast);
-    rig::while_they_play(&mut fast, || rig::throughout(Duration::from_secs(quiet_s), || true));
-    let alone = p99(&mut fast);
-    let stuck = rig::while_they_play(&mut fast, || {
-        let ask = |_| Player::ask_narrow(server.address, &path(1_800), NARROW);
-        let stuck: Vec<rig::Asked> = (0..crowd).map(ask).collect();
-        eventually("all of them closed", || {
-            (server.lines_with(&["viewer end", "reason=stuck"]) >= crowd).then_some(())
+    // A machine that stands still for a moment makes a round late, and not three of them.
+    let is_in_time = (1..=3).any(|round| {
+        p99(&mut fast);
+        rig::while_they_play(&mut fast, || rig::throughout(Duration::from_secs(quiet_s), || true));
+        let alone = p99(&mut fast);
+        let stuck = rig::while_they_play(&mut fast, || {
+            let ask = |_| Player::ask_narrow(server.address, &path(1_800), NARROW);
+            let stuck: Vec<rig::Asked> = (0..crowd).map(ask).collect();
+            server.await_lines(round * crowd, &["viewer end", "reason=stuck"]);
+            stuck
         });
-        stuck
+        let beside = p99(&mut fast);
+        eprintln!("p99 {alone:?} alone, {beside:?} beside {} that are stuck", stuck.len());
+        beside < 5 * alone.max(Duration::from_millis(150))
     });
-    let beside = p99(&mut fast);
-    println!("p99 {alone:?} alone, {beside:?} beside {crowd} that are stuck");
-    assert!(beside < 5 * alone.max(Duration::from_millis(150)), "{alone:?}, then {beside:?}");
+    assert!(is_in_time, "who is stuck makes the others wait");
     for player in &fast {
         assert!(player.report().is_unbroken(), "{:?}", player.report());
     }
@@ -72,9 +78,8 @@ fn a_crowd_with_shut_windows_costs_the_others_nothing() {
         assert!(field(line, "rwnd_limited_ms") > 500, "{line}");
         assert!(field(line, "bytes") > 0, "{line}");
     }
-    assert_eq!(server.count("viewers"), players as u64);
+    server.await_viewers(players as u64);
     assert_eq!(engine.control().counters().contents, 1);
-    drop(stuck);
 }
 
 /// Everybody leaves and as many come, at one moment.
@@ -94,7 +99,7 @@ fn a_crowd_that_leaves_while_another_comes_ends_no_stream() {
         let come: Vec<Player> = ask().into_iter().map(rig::Asked::begin).collect();
         gone.join().unwrap();
         assert!(come.iter().all(|player| player.status == 200));
-        eventually("only those who stay", || (server.count("viewers") == crowd + 1).then_some(()));
+        server.await_viewers(crowd + 1);
         come
     });
     for player in come.iter_mut().step_by(10) {
@@ -104,7 +109,7 @@ fn a_crowd_that_leaves_while_another_comes_ends_no_stream() {
     assert!(stays.play_on(SECOND).is_unbroken(), "{:?}", stays.report());
     let counters = engine.control().counters();
     assert_eq!((counters.getstreams, counters.stops), (1, 0), "one session all the time");
-    assert_eq!(server.lines_with(&["viewer end", "reason=left"]), crowd as usize);
+    server.await_lines(crowd as usize, &["viewer end", "reason=left"]);
 }
 
 /// Connections that are made and broken: descriptors and memory end where they began.
@@ -127,28 +132,30 @@ fn connections_made_and_broken_leave_descriptors_and_memory_where_they_were() {
         rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
     };
     let quiet = || {
-        eventually("only the one viewer", || (server.count("viewers") == 1).then_some(()));
-        eventually("a quiet server", || {
-            let (one, two) = (server.open_files(), server.open_files());
-            (one == two).then_some(one)
-        })
+        server.await_viewers(1);
+        server.open_files_at_rest()
     };
-    // Tables and caches have their size after a first crowd.
+    // Tables and caches have their size after a first crowd; after a second one, when a busy machine
+    // makes that larger. What leaks grows every time.
     (0..2_000).for_each(&abort);
-    let files = quiet();
-    let before = server.rss_bytes();
-    (0..rounds).for_each(&abort);
-    let now = quiet();
-    assert!(now.abs_diff(files) <= 1, "{files} descriptors before, {now} after");
-    let after = server.rss_bytes();
-    println!("{rounds} rounds: {files} -> {now} descriptors, {before} -> {after} bytes resident");
-    assert!(after <= before + before * slack_percent / 100, "{before} -> {after} bytes");
+    let is_as_before = (0..3).any(|_| {
+        let (files, before) = (quiet(), server.rss_bytes());
+        (0..rounds).for_each(&abort);
+        let (now, after) = (quiet(), server.rss_bytes());
+        println!("{rounds} rounds: {files} -> {now} descriptors, {before} -> {after} bytes");
+        now <= files + 1 && after <= before + before * slack_percent / 100
+    });
+    assert!(is_as_before, "connections leave something behind");
 }
 
 /// A thousand heads, a byte at a time: each is answered 408 at its deadline, players notice nothing,
 /// and whoever comes is served at once.
 #[test]
 fn heads_that_never_end_are_cut_off_and_delay_nobody() {
+    rig::steadily(heads_that_never_end);
+}
+
+fn heads_that_never_end() {
     let crowd = if rig::is_deep() { 1_000 } else { 300 };
     let engine = engine(1_803);
     let server = Server::with(&[&engine]).start().ready();
@@ -174,13 +181,9 @@ fn heads_that_never_end_are_cut_off_and_delay_nobody() {
         joins.push(join.elapsed());
     }
     joins.sort();
-    println!(
-        "{} joins, {:?} at most, half of them {:?}",
-        joins.len(),
-        joins.last(),
-        joins[joins.len() / 2]
-    );
-    assert!(joins.len() > 3 && joins[joins.len() / 2] < Duration::from_secs(1), "{joins:?}");
+    let half = joins[(joins.len() - 1) / 2];
+    eprintln!("{} joins, {:?} at most, half of them {half:?}", joins.len(), joins.last());
+    assert!(half < Duration::from_secs(1), "{joins:?}");
     assert!(player.report().is_unbroken(), "{:?}", player.report());
     let mut answered = 0;
     for mut socket in slow {
@@ -190,7 +193,7 @@ fn heads_that_never_end_are_cut_off_and_delay_nobody() {
         answered += usize::from(reply.starts_with(b"HTTP/1.1 408"));
     }
     assert!(answered > crowd / 2, "{answered} of {crowd} were told");
-    assert_eq!(server.count("viewers"), 1);
+    server.await_viewers(1);
 }
 
 /// The same by a tool that does nothing else; a quarter of a minute, so for `--deep`.
@@ -246,7 +249,7 @@ fn whatever_happens_on_a_players_road_its_bytes_are_in_order_and_its_end_is_seen
     drop(other);
     server.await_line(&["viewer end", &id, "reason=left"]);
     assert!(beside.play_on(SECOND).is_unbroken());
-    assert_eq!(server.count("viewers"), 1);
+    server.await_viewers(1);
 }
 
 /// The cable is pulled: no FIN comes, no RST, and yet the ghosts are gone in time. In a network of
@@ -283,7 +286,7 @@ fn ghosts_are_gone_twenty_seconds_after_the_cable_was_pulled() {
         near.play_on(20_000);
     }
     println!("ghosts gone after {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(21), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() <= Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!(near.report().is_unbroken());
     for child in &mut far {
         let _ = child.kill();

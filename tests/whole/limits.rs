@@ -26,7 +26,7 @@ fn ask_from(last: u8, server: &Server, path: &str) -> rig::Asked {
 /// Somebody tries a thousand ids, none of which is there; a channel's first viewer does not notice.
 #[test]
 fn a_thousand_random_ids_of_one_address_leave_a_cold_start_as_it_was() {
-    let config = (0..4).fold(rig::one_channel(1_610), |config, n| {
+    let config = (0..6).fold(rig::one_channel(1_610), |config, n| {
         config.channel(Channel::signed(&rig::infohash(1_611 + n)).bitrate_bps(400_000))
     });
     let engine = rig::engine(config.knob(Knob::ColdStartMs, 200_u64));
@@ -42,7 +42,7 @@ fn a_thousand_random_ids_of_one_address_leave_a_cold_start_as_it_was() {
         assert_eq!(player.status, 200, "{}", player.head);
         begun.elapsed()
     };
-    let alone = cold(1_611).max(cold(1_612));
+    let before = cold(1_611).max(cold(1_612));
     let flood: Vec<rig::Asked> = (0..1_000)
         .map(|n| {
             let name = if n % 2 == 0 { "id" } else { "infohash" };
@@ -61,9 +61,11 @@ fn a_thousand_random_ids_of_one_address_leave_a_cold_start_as_it_was() {
             others += 1;
         }
     }
+    // The same machine in the same minute: what is beside it may take as long as without, and a little.
+    let alone = before.max(cold(1_615)).max(cold(1_616));
     println!("a cold start: {alone:?} alone, {beside:?} beside; {limited} of 1000 refused at once");
     assert!(limited > 800, "{limited} refused, {others} asked for");
-    assert!(beside < 5 * alone + Duration::from_secs(1), "{alone:?} alone, {beside:?} beside");
+    assert!(beside < 3 * alone + Duration::from_millis(500), "{alone:?} alone, {beside:?} beside");
     let started = engine.control().counters().getstreams;
     assert!(started < 250, "the engine was asked {started} times");
 }

@@ -6,6 +6,7 @@ use crate::rig::Player;
 use crate::rig::Reply;
 use crate::rig::Server;
 use crate::rig::eventually;
+use ace_emulator::Channel;
 use ace_emulator::Emulator;
 use ace_emulator::Knob;
 
@@ -61,6 +62,9 @@ fn a_stream_is_moved_and_its_viewers_stay() {
     eventually("the way back", || (engine_of(&server, 850) == "a").then_some(()));
     untouched(&server, &mut players);
     assert_eq!(server.labelled_metric("ringcast_failovers_total", "moved"), 2.0);
+    let there = post(&server, &back);
+    let message = rig::Refusal::no_cors(400, "bad_request").check("where it is", &there);
+    assert!(message.contains("is on a already"), "{message}");
     let unknown = format!("/api/v1/streams/{}/move?engine=nobody", rig::infohash(850));
     assert_eq!(post(&server, &unknown).status, 404);
     let absent = format!("/api/v1/streams/{}/move", rig::infohash(899));
@@ -79,6 +83,101 @@ fn a_drained_engine_is_left_by_everybody() {
     untouched(&server, &mut players);
     rig::await_stops(&engines[0], 1);
     assert_eq!(engines[1].control().sessions_open(), 1);
+    // Taken back, it is there for the next one to be drained.
+    assert_eq!(post(&server, "/api/v1/engines/a/drain?draining=false").status, 200);
+    assert_eq!(post(&server, "/api/v1/engines/b/drain").status, 200);
+    rig::while_they_play(&mut players, || {
+        eventually("the way back", || (engine_of(&server, 851) == "a").then_some(()));
+    });
+    untouched(&server, &mut players);
+    // With both of them drained there is nowhere to go: it plays on, and that is said.
+    assert_eq!(post(&server, "/api/v1/engines/a/drain").status, 200);
+    rig::while_they_play(&mut players, || {
+        server.await_line(&["stream not moved", "engine=a", "reason="]);
+    });
+    untouched(&server, &mut players);
+}
+
+/// The other engine has another broadcast under that name.
+#[test]
+fn a_move_without_an_overlap_is_one_declared_discontinuity() {
+    let channel = Channel::signed(&rig::infohash(858)).tag(78).bitrate_bps(2_000_000);
+    let engines = [rig::engine(rig::one_channel(858)), rig::engine(rig::quick(channel))];
+    let specs = format!("{},name=a,forwarded {},name=b", engines[0].addr(), engines[1].addr());
+    let server = rig::both_up(Server::with_specs(&specs).start());
+    let mut players: Vec<_> = (0..2).map(|_| Player::open(server.address, &path(858))).collect();
+    rig::play_together(&mut players, 2 * SECOND);
+    assert_eq!(post(&server, &format!("/api/v1/streams/{}/move", rig::infohash(858))).status, 200);
+    rig::while_they_play(&mut players, || {
+        server.await_line(&["stream goes on", "engine=b", "join=jump"]);
+    });
+    let until = players.iter().map(|player| player.report().bytes).max().unwrap() + 4 * SECOND;
+    rig::play_together(&mut players, until);
+    for player in &players {
+        let report = player.report();
+        assert!(report.is_lawful(), "{report:?}");
+        assert_eq!((report.switches, report.gap_count), (1, 0), "{report:?}");
+    }
+    assert_eq!(server.lines_with(&["viewer end"]), 0);
+    rig::await_stops(&engines[0], 1);
+}
+
+/// An engine that answers its status and refuses whatever is asked of it.
+#[test]
+fn an_engine_that_fails_three_times_is_asked_no_more_for_a_while() {
+    let channels = (1..5).map(|n| Channel::signed(&rig::infohash(860 + n)).bitrate_bps(2_000_000));
+    let config = || channels.clone().fold(rig::one_channel(860), ace_emulator::Config::channel);
+    let engines = [rig::engine(config()), rig::engine(config())];
+    let specs = format!("{},name=a,forwarded {},name=b", engines[0].addr(), engines[1].addr());
+    let server =
+        rig::both_up(Server::with_specs(&specs).set("PROXY_GRACE_PERIOD", "100ms").start());
+    engines[0].control().set(Knob::Premium, true);
+    for n in 1..5 {
+        let mut player = Player::open(server.address, &path(860 + n));
+        assert_eq!(player.status, 200, "the other engine has it");
+        player.play(SECOND);
+        // The first one is chosen for having nothing to do.
+        player.leave();
+        rig::await_stops(&engines[1], u64::from(n));
+    }
+    assert_eq!(engines[0].control().counters().getstreams, 3, "then it rests");
+    let rows = server.api("/api/v1/engines");
+    let rests = |name: &str| {
+        let row = rows["engines"].as_array().unwrap().iter().find(|row| row["id"] == name);
+        row.unwrap()["rests"].clone()
+    };
+    assert_eq!((rests("a"), rests("b")), (true.into(), false.into()));
+}
+
+/// Two names of one content: what is wanted of the one is wanted of the other once that is known.
+#[test]
+fn warmth_goes_with_a_stream_into_the_one_that_it_turns_out_to_be() {
+    let other = Channel::signed(&rig::infohash(870)).bitrate_bps(2_000_000);
+    let config = rig::one_channel(859).channel(other).knob(Knob::UnknownMediaFiles, true);
+    let engine = rig::engine(config);
+    let server = Server::with(&[&engine]).set("PROXY_GRACE_PERIOD", "100ms").start().ready();
+    let mut players = [Player::open(server.address, &path(859))];
+    players[0].play(SECOND);
+    let warm = format!("/api/v1/streams/{}/warm?seconds=60", rig::content_id(859));
+    assert_eq!(post(&server, &warm).status, 200);
+    rig::while_they_play(&mut players, || {
+        eventually("the merge", || {
+            let opened = engine.control().counters().sessions_opened == 2;
+            (opened && server.count("streams") == 1).then_some(())
+        });
+    });
+    let [player] = players;
+    player.leave();
+    eventually("nobody", || (server.count("viewers") == 0).then_some(()));
+    // Another one that nobody wants ends, later.
+    let mut passing = Player::open(server.address, &path(870));
+    passing.play(SECOND);
+    passing.leave();
+    server.await_line(&["viewer end", &rig::infohash(870)]);
+    eventually("its end", || (server.count("streams") == 1).then_some(()));
+    let row = server.api("/api/v1/streams")["streams"][0].clone();
+    assert_eq!((&row["id"], &row["viewers"]), (&rig::infohash(859).into(), &0.into()));
+    assert_eq!(row["state"], "active");
 }
 
 #[test]
@@ -92,6 +191,8 @@ fn a_move_to_an_engine_that_cannot_costs_nothing() {
     eventually("it to be tried", || {
         (engines[1].control().counters().getstreams == 1).then_some(())
     });
+    server.await_line(&["stream not moved", "engine=a", "to=b", "failed to load content"]);
+    assert_eq!(server.labelled_metric("ringcast_rivals_failed_total", "move"), 1.0);
     untouched(&server, &mut players);
     assert_eq!(engine_of(&server, 852), "a");
     let counters = engines[0].control().counters();
@@ -100,9 +201,11 @@ fn a_move_to_an_engine_that_cannot_costs_nothing() {
 
 #[test]
 fn a_slow_start_is_hedged_only_where_that_is_asked_for() {
-    for (n, hedge) in [(853, "1s"), (854, "off")] {
+    // The last one does not even answer the open.
+    let hangs = [Knob::SilentPrebuf, Knob::SilentPrebuf, Knob::HangGetstream];
+    for ((n, hedge), hang) in [(853, "1s"), (854, "off"), (871, "1s")].into_iter().zip(hangs) {
         let (engines, specs) = twins(n);
-        engines[0].control().set(Knob::SilentPrebuf, true);
+        engines[0].control().set(hang, true);
         let start = Server::with_specs(&specs).set("RINGCAST_HEDGE_AFTER", hedge);
         let server = rig::both_up(
             start.set("PROXY_INIT_TIMEOUT", if hedge == "off" { "2" } else { "10" }).start(),
@@ -117,7 +220,9 @@ fn a_slow_start_is_hedged_only_where_that_is_asked_for() {
         assert_eq!(player.status, 200, "{}", player.head);
         assert!(player.play(2 * SECOND).is_unbroken(), "{:?}", player.report());
         assert_eq!(engine_of(&server, n), "b");
-        rig::await_stops(&engines[0], 1);
+        if hang == Knob::SilentPrebuf {
+            rig::await_stops(&engines[0], 1);
+        }
         let facts = server.api(&format!("/api/v1/streams/{}", rig::infohash(n)));
         assert_eq!((&facts["failovers"], &facts["discontinuities"]), (&0.into(), &0.into()));
     }

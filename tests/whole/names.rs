@@ -26,6 +26,13 @@ fn by_infohash(n: u32) -> String {
     format!("/ace/getstream?infohash={}", rig::infohash(n))
 }
 
+/// All at once: who looks finds the old text or the new one.
+fn replace(path: &Path, text: &str) {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text).unwrap();
+    std::fs::rename(&beside, path).unwrap();
+}
+
 fn scratch(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("ringcast-{}-{name}", std::process::id()));
     let _ = std::fs::remove_file(&path);
@@ -102,10 +109,10 @@ fn a_file_of_engines_is_read_again_when_it_changes() {
         rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names(&server), ["one"]);
-    std::fs::write(&list, format!("{},name=one\n{},name=two\n", one.addr(), two.addr())).unwrap();
+    replace(&list, &format!("{},name=one\n{},name=two\n", one.addr(), two.addr()));
     eventually("the second engine", || (names(&server) == ["one", "two"]).then_some(()));
     // A list that cannot be read keeps the last good one.
-    std::fs::write(&list, "no such thing as, this=line\n").unwrap();
+    replace(&list, "no such thing as, this=line\n");
     server.await_line(&["WARN", "engines-1404"]);
     assert_eq!(names(&server), ["one", "two"]);
     assert_eq!(Player::open(server.address, &by_infohash(1_404)).status, 200);

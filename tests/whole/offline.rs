@@ -13,6 +13,10 @@ fn by_infohash(n: u32) -> String {
 
 #[test]
 fn fifty_viewers_of_a_dead_channel_are_told_why_and_disturb_nobody() {
+    rig::steadily(fifty_viewers_of_a_dead_channel);
+}
+
+fn fifty_viewers_of_a_dead_channel() {
     let config = (401..403).fold(rig::one_channel(400), |config, n| {
         config.channel(Channel::signed(&rig::infohash(n)).bitrate_bps(2_000_000))
     });
@@ -131,8 +135,8 @@ fn who_asks_again_is_told_at_once_and_the_channel_recovers_by_itself() {
         let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=10).contains(&seconds), "{seconds}");
     }
-    // Milliseconds each.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+    // Milliseconds each; a start without an answer would take ten seconds.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(8), "{:?}", begun.elapsed());
     assert_eq!(engine.control().counters().getstreams, asked, "no engine is asked");
     let rows = server.api("/api/v1/offline");
     assert_eq!(

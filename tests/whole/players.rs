@@ -5,7 +5,6 @@
 use crate::rig;
 use crate::rig::Player;
 use crate::rig::Server;
-use crate::rig::eventually;
 use crate::rig::tool::Played;
 use crate::rig::tool::Recording;
 use crate::rig::tool::Tool;
@@ -45,6 +44,10 @@ fn all_clean(tools: Vec<Tool>) {
 
 #[test]
 fn ffmpeg_decodes_from_the_first_byte_whenever_it_joins() {
+    rig::steadily(ffmpeg_joins);
+}
+
+fn ffmpeg_joins() {
     let engine = picture(300);
     let server = Server::with(&[&engine]).set("RINGCAST_JOIN_SECONDS", "5").start().ready();
     let mut clock = Player::open(server.address, &path(300));
@@ -60,6 +63,11 @@ fn ffmpeg_decodes_from_the_first_byte_whenever_it_joins() {
 
 #[test]
 fn mpv_and_vlc_play_without_a_complaint() {
+    // They also complain of what comes late.
+    rig::steadily(mpv_and_vlc);
+}
+
+fn mpv_and_vlc() {
     let engine = picture(310);
     let server = Server::with(&[&engine]).start().ready();
     let url = server.url(&path(310));
@@ -106,6 +114,10 @@ fn skipped(server: &Server, live: &mut Player) -> Option<Vec<u8>> {
 
 #[test]
 fn players_go_on_behind_a_skip() {
+    rig::steadily(players_behind_a_skip);
+}
+
+fn players_behind_a_skip() {
     let engine = slow::engine(330);
     let server = slow::small(Server::with(&[&engine])).start().ready();
     let mut live = Player::open(server.address, &path(330));
@@ -121,6 +133,10 @@ fn players_go_on_behind_a_skip() {
 
 #[test]
 fn a_channel_without_a_picture_starts_at_once() {
+    rig::steadily(a_channel_without_a_picture);
+}
+
+fn a_channel_without_a_picture() {
     let channel = Channel::signed(&rig::infohash(340)).bitrate_bps(192_000).video(Video::None);
     // Half a second of sound is there; then it comes as it is made.
     let config = Config::default().channel(channel).knob(Knob::BurstBytes, 12_000);
@@ -138,6 +154,10 @@ fn a_channel_without_a_picture_starts_at_once() {
 
 #[test]
 fn the_demonstration_shows_a_picture_and_says_where() {
+    rig::steadily(a_demonstration);
+}
+
+fn a_demonstration() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let wished = busy.local_addr().unwrap();
     let server = Server::demo().arg("--listen").arg(&wished.to_string()).start().ready();
@@ -158,6 +178,10 @@ fn the_demonstration_shows_a_picture_and_says_where() {
 
 #[test]
 fn all_of_it_works_where_io_uring_is_forbidden() {
+    rig::steadily(everything_without_io_uring);
+}
+
+fn everything_without_io_uring() {
     let found = Command::new("strace").arg("-V").output().is_ok_and(|out| out.status.success());
     assert!(found, "strace is not installed");
     let engine = slow::engine(350);
@@ -185,17 +209,19 @@ fn all_of_it_works_where_io_uring_is_forbidden() {
         assert!(player.report().is_unbroken(), "{:?}", player.report());
     }
     assert_eq!(engine.control().counters().getstreams, 1);
-    assert_eq!(server.count("viewers"), 10);
+    server.await_viewers(10);
     assert_eq!(server.metric("ringcast_send_zerocopy_bytes_total"), 0.0);
     for player in players {
         player.leave();
     }
-    eventually("everybody to have left", || (server.count("viewers") == 0).then_some(()));
+    server.await_viewers(0);
 
     slow::a_slow_viewer_skips(&server, 350);
     let mut last = Player::open(server.address, &path(350));
     last.play(500_000);
-    assert!(server.stop().success());
+    let mut server = server;
+    server.signal(rustix::process::Signal::TERM);
     assert!(last.play_out().is_unbroken());
+    assert!(server.wait().success());
     assert_eq!(engine.control().sessions_open(), 0, "the session was stopped");
 }

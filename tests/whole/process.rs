@@ -64,20 +64,13 @@ fn two_thousand_abortive_connections_leave_nothing_behind() {
     watching.play(2 * SECOND);
     // A first round, so that tables and caches have their size.
     (0..200).for_each(|n| misbehave(&server, n));
-    let settled = |server: &Server| (server.count("viewers") == 1).then_some(());
-    eventually("only the one viewer", || settled(&server));
-    let files = eventually("the descriptors of a quiet server", || {
-        let (one, two) = (server.open_files(), server.open_files());
-        (one == two).then_some(one)
-    });
+    server.await_viewers(1);
+    let files = server.open_files_at_rest();
     let before = server.rss_bytes();
-    for n in 0..2_000 {
-        misbehave(&server, n);
-        if n % 50 == 0 {
-            watching.step().unwrap();
-        }
-    }
-    eventually("only the one viewer", || settled(&server));
+    rig::while_they_play(std::slice::from_mut(&mut watching), || {
+        (0..2_000).for_each(|n| misbehave(&server, n));
+        server.await_viewers(1);
+    });
     eventually("the descriptors back where they were", || {
         (server.open_files() <= files + 1).then_some(())
     });
@@ -124,9 +117,9 @@ fn viewers_of_one_channel_sit_on_many_shards() {
     let server = Server::with(&[&engine]).set("RINGCAST_SHARDS", "4").start().ready();
     let path = Server::play(&rig::content_id(1_304));
     let mut players: Vec<Player> = (0..40).map(|_| Player::open(server.address, &path)).collect();
-    for player in &mut players {
-        let report = player.play(4 * SECOND);
-        assert!(report.is_unbroken(), "{report:?}");
+    rig::play_together(&mut players, 4 * SECOND);
+    for player in &players {
+        assert!(player.report().is_unbroken(), "{:?}", player.report());
     }
     assert_eq!(server.count("shards"), 4);
     assert_eq!(engine.control().counters().getstreams, 1);
@@ -168,7 +161,7 @@ fn a_full_server_says_which_limit_it_is() {
     let refused = rig::get(server.address, &other);
     assert_eq!((refused.status, refused.error_code().as_str()), (503, "no_capacity"));
     assert!(refused.error_message().contains("RINGCAST_MAX_STREAMS"), "{}", refused.text());
-    eventually("the refused one gone", || (server.count("viewers") == 1).then_some(()));
+    server.await_viewers(1);
     let second = Player::open(server.address, &path);
     let refused = rig::get(server.address, &path);
     assert_eq!((refused.status, refused.error_code().as_str()), (503, "no_capacity"));
@@ -176,7 +169,7 @@ fn a_full_server_says_which_limit_it_is() {
     assert!(refused.header("retry-after").is_some());
     assert!(first.play(4 * SECOND).is_unbroken());
     second.leave();
-    eventually("a place again", || (server.count("viewers") == 1).then_some(()));
+    server.await_viewers(1);
     assert_eq!(Player::open(server.address, &path).status, 200);
 }
 

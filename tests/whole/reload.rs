@@ -83,7 +83,8 @@ fn sighup_changes_what_may_change_and_drops_nobody() {
     // Settings that cannot be used: one line, and the old ones stay.
     let bad = format!("{}allow = \"nonsense\"\nmax_viewers = -1\n", spec(0));
     reload(&bad, &["reload: the old settings stay", "RINGCAST_ALLOW", "RINGCAST_MAX_VIEWERS"]);
-    assert_eq!(rig::get(server.address, "/metrics").status, 403);
+    let status = |path: &str| rig::get(server.address, path).status;
+    eventually("the list on every shard", || (status("/metrics") == 403).then_some(()));
 
     // Tokens, engines, and what needs a restart.
     reload(&format!("{}{token}slow_viewer = \"close\"\n", spec(1)), &done);
@@ -97,11 +98,11 @@ fn sighup_changes_what_may_change_and_drops_nobody() {
         let listed = api("first-token").text();
         (listed.contains("\"id\":\"e1\",") && listed.contains("\"state\":\"up\"")).then_some(())
     });
-    assert_eq!(rig::get(server.address, "/api/v1/engines").status, 401);
+    eventually("the token asked for", || (status("/api/v1/engines") == 401).then_some(()));
     std::fs::write(&secret.0, "second-token").unwrap();
     reload(&format!("{}{token}", spec(1)), &done);
     eventually("the new token", || (api("second-token").status == 200).then_some(()));
-    assert_eq!(api("first-token").status, 401);
+    eventually("not the old one", || (api("first-token").status == 401).then_some(()));
     assert_eq!(server.lines_with(&["-token\""]), 0);
     assert!(
         player.play_on(SECOND).is_unbroken(),
@@ -134,9 +135,7 @@ fn a_restart_behind_a_socket_that_stays_open_refuses_nobody() {
     assert_eq!(server.address, address);
     let path = Server::play(&rig::content_id(1_701));
     let mut players: Vec<Player> = (0..12).map(|_| Player::open(address, &path)).collect();
-    players.iter_mut().for_each(|player| {
-        player.play(SECOND);
-    });
+    rig::play_together(&mut players, SECOND);
     let rows = server.api("/api/v1/viewers");
     let shards: std::collections::BTreeSet<u64> = rows["viewers"]
         .as_array()
@@ -168,8 +167,8 @@ fn a_restart_behind_a_socket_that_stays_open_refuses_nobody() {
     });
     // The first one ends at last, and a fourth is there.
     server.signal(Signal::TERM);
-    for player in &mut players {
-        assert!(player.play_to_the_end().is_unbroken());
+    for report in rig::play_out_together(&mut players) {
+        assert!(report.is_unbroken(), "{report:?}");
     }
     let mut server = server;
     assert!(server.wait().success());

@@ -40,9 +40,9 @@ fn many_clients_share_one_session_and_one_connection() {
     let server = Server::with(&[&engine]).start().ready();
     let path = Server::play(&rig::content_id(2));
     let mut players: Vec<Player> = (0..10).map(|_| Player::open(server.address, &path)).collect();
-    for player in &mut players {
-        let report = player.play(6 * SECOND);
-        assert!(report.is_unbroken(), "{report:?}");
+    rig::play_together(&mut players, 6 * SECOND);
+    for player in &players {
+        assert!(player.report().is_unbroken(), "{:?}", player.report());
     }
     assert_eq!(engine.control().counters().getstreams, 1);
     assert_eq!(engine.control().readers(), 1);
@@ -57,7 +57,7 @@ fn many_clients_share_one_session_and_one_connection() {
 #[test]
 fn a_return_within_the_grace_period_continues_on_the_same_session() {
     let engine = rig::engine(rig::one_channel(3));
-    let server = Server::with(&[&engine]).set("PROXY_GRACE_PERIOD", "3").start().ready();
+    let server = Server::with(&[&engine]).set("PROXY_GRACE_PERIOD", "20").start().ready();
     let path = Server::play(&rig::content_id(3));
     let mut first = Player::open(server.address, &path);
     first.play(SECOND);
@@ -122,8 +122,8 @@ fn every_name_of_a_content_is_one_session() {
         format!("/ace/getstream/?id=acestream://{}", content.to_uppercase()),
     ];
     let asked: Vec<_> = paths.iter().map(|path| Player::ask(server.address, path)).collect();
-    for asked in asked {
-        let mut player = asked.begin();
+    let mut players: Vec<Player> = asked.into_iter().map(rig::Asked::begin).collect();
+    for player in &mut players {
         assert_eq!(player.status, 200, "{}", player.head);
         assert!(player.play(2 * SECOND).is_unbroken());
     }

@@ -27,14 +27,16 @@ fn by_infohash(n: u32) -> String {
 
 #[test]
 fn sigterm_stops_every_session_once_and_ends_every_viewer_in_order() {
+    rig::steadily(every_session_is_stopped_once);
+}
+
+fn every_session_is_stopped_once() {
     let engines = [engine_with(300..312), engine_with(300..312)];
     let server = Server::with(&[&engines[0], &engines[1]]).start().ready();
     // Two viewers each, so that they sit on both shards.
     let mut players: Vec<_> =
         (0..24).map(|n| Player::open(server.address, &by_infohash(300 + n % 12))).collect();
-    players.iter_mut().for_each(|player| {
-        player.play(150_000);
-    });
+    rig::play_together(&mut players, 150_000);
     let opened: Vec<u64> =
         engines.iter().map(|engine| engine.control().counters().sessions_opened).collect();
     assert_eq!(opened.iter().sum::<u64>(), 12);
@@ -47,16 +49,14 @@ fn sigterm_stops_every_session_once_and_ends_every_viewer_in_order() {
     server.signal(Signal::TERM);
     let refused = waiting.reply();
     assert_eq!((refused.status, refused.error_code().as_str()), (503, "shutting_down"));
-    for player in &mut players {
-        let report = player.play_to_the_end();
+    for report in rig::play_out_together(&mut players) {
         assert!(report.is_unbroken(), "{report:?}");
     }
     let mut server = server;
     assert!(server.wait().success());
     // Every engine answers at once: nothing is waited out.
     assert!(begun.elapsed() < DRAIN_MAX / 2, "{:?}", begun.elapsed());
-    server.await_line(&["ended"]);
-    assert_eq!(server.lines_with(&["viewer end", "reason=drain"]), 24);
+    server.await_lines(24, &["viewer end", "reason=drain"]);
     for engine in &engines {
         let counters = engine.control().counters();
         assert_eq!(counters.stops, counters.sessions_opened, "{counters:?}");
@@ -66,6 +66,10 @@ fn sigterm_stops_every_session_once_and_ends_every_viewer_in_order() {
 
 #[test]
 fn a_stop_that_hangs_is_waited_for_and_not_for_ever() {
+    rig::steadily(a_stop_that_hangs);
+}
+
+fn a_stop_that_hangs() {
     let engine = engine_with(320..323);
     engine.control().set(Knob::HangStop, true);
     let server = Server::with(&[&engine]).start().ready();
@@ -83,11 +87,15 @@ fn a_stop_that_hangs_is_waited_for_and_not_for_ever() {
 
 #[test]
 fn sigterm_during_a_cold_start_stops_what_was_opened() {
+    rig::steadily(an_end_during_a_cold_start);
+}
+
+fn an_end_during_a_cold_start() {
     let channel = Channel::signed(&rig::infohash(330)).cold_start_ms(60_000);
     let engine = rig::engine(rig::quick(channel));
     let server = Server::with(&[&engine]).start().ready();
     let waiting = Player::ask(server.address, &by_infohash(330));
-    assert!(engine.control().wait_for(10_000, |control| control.counters().playbacks == 1));
+    assert!(engine.control().wait_for(60_000, |control| control.counters().playbacks == 1));
     let begun = rig::stopwatch();
     assert!(server.stop().success());
     assert!(begun.elapsed() < DRAIN_MAX / 2, "{:?}", begun.elapsed());
@@ -98,11 +106,15 @@ fn sigterm_during_a_cold_start_stops_what_was_opened() {
 /// The engine has not even said what it opened: its reply is waited for, and then stopped.
 #[test]
 fn sigterm_during_an_opening_waits_for_its_reply() {
+    rig::steadily(an_end_during_an_opening);
+}
+
+fn an_end_during_an_opening() {
     let channel = Channel::signed(&rig::infohash(340));
     let engine = rig::engine(rig::quick(Channel { resolve_ms: 2_000, ..channel }));
     let server = Server::with(&[&engine]).start().ready();
     let waiting = Player::ask(server.address, &by_infohash(340));
-    assert!(engine.control().wait_for(10_000, |control| control.counters().getstreams == 1));
+    assert!(engine.control().wait_for(60_000, |control| control.counters().getstreams == 1));
     let begun = rig::stopwatch();
     assert!(server.stop().success());
     assert!(begun.elapsed() < DRAIN_MAX, "{:?}", begun.elapsed());
@@ -113,11 +125,15 @@ fn sigterm_during_an_opening_waits_for_its_reply() {
 /// An engine that never replies is not waited for beyond the 8 s.
 #[test]
 fn sigterm_during_an_opening_that_hangs_ends_in_time() {
+    rig::steadily(an_end_during_an_opening_that_hangs);
+}
+
+fn an_end_during_an_opening_that_hangs() {
     let engine = engine_with(350..351);
     engine.control().set(Knob::HangGetstream, true);
     let server = Server::with(&[&engine]).start().ready();
     let waiting = Player::ask(server.address, &by_infohash(350));
-    assert!(engine.control().wait_for(10_000, |control| control.counters().getstreams == 1));
+    assert!(engine.control().wait_for(60_000, |control| control.counters().getstreams == 1));
     let begun = rig::stopwatch();
     assert!(server.stop().success());
     assert!(begun.elapsed() < DRAIN_MAX + Duration::from_secs(1), "{:?}", begun.elapsed());
@@ -126,6 +142,10 @@ fn sigterm_during_an_opening_that_hangs_ends_in_time() {
 
 #[test]
 fn an_idle_server_and_one_without_engines_end_at_once() {
+    rig::steadily(idle_servers_end);
+}
+
+fn idle_servers_end() {
     let engine = engine_with(360..361);
     for server in [Server::with(&[&engine]).start().ready(), Server::with_specs("none").start()] {
         let begun = rig::stopwatch();

@@ -1,9 +1,13 @@
 //! One engine session: asked for, followed through its redirects, then a body to be read.
 //!
-//! It never blocks and never reads media itself: what is behind the head stays in the socket.
+//! It never blocks and never reads media itself: what is behind the head stays in the socket, and
+//! does not wake anybody before a send's worth of it is there.
+
+#![expect(unsafe_code, reason = "SO_RCVLOWAT, which the library has no call for")]
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 
@@ -22,12 +26,17 @@ use crate::request::Answer;
 /// getstream, the playback URL, the content, and some to spare.
 const HOPS_MAX: u32 = 5;
 const HEAD_BYTES_MAX: usize = 4096;
+/// What chunk heads may add to a send's worth of media; with less, the last bytes take a wake-up of
+/// their own.
+const CHUNK_HEADS_BYTES: usize = 128;
 
 pub(crate) struct Feed {
     engine: SocketAddr,
     fd: OwnedFd,
     phase: Phase,
     hops: u32,
+    /// The socket's SO_RCVLOWAT.
+    low_bytes: usize,
     pub(crate) framing: Framing,
 }
 
@@ -51,7 +60,7 @@ impl Feed {
         let pid = std::process::id();
         let target = format!("/ace/getstream?infohash={infohash}&pid=floor-{pid}-{serial}");
         let (fd, phase) = ask(engine, &target)?;
-        Ok(Feed { engine, fd, phase, hops: 0, framing: Framing::new(false) })
+        Ok(Feed { engine, fd, phase, hops: 0, low_bytes: 1, framing: Framing::new(false) })
     }
 
     /// Goes on as far as it can; an error says why there will be no body.
@@ -92,11 +101,29 @@ impl Feed {
             Answer::Elsewhere(target) if self.hops < HOPS_MAX => {
                 self.hops += 1;
                 (self.fd, self.phase) = ask(self.engine, &target)?;
+                self.low_bytes = 1;
                 Ok(Step::Hop)
             }
             Answer::Elsewhere(_) => Err("the engine redirects without end".to_owned()),
             Answer::No(status) => Err(format!("the engine says '{status}'")),
         }
+    }
+
+    /// The next event is for so much more media, for the end, or for a peer that can send no more.
+    pub(crate) fn wake_from(&mut self, media_bytes: usize) {
+        let bytes = media_bytes + CHUNK_HEADS_BYTES;
+        if bytes == self.low_bytes {
+            return;
+        }
+        self.low_bytes = bytes;
+        let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_RCVLOWAT);
+        let len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the pointer and the length describe `value`, which the kernel only reads; a failure
+        // leaves the mark as it was, and costs wake-ups.
+        let _ = unsafe {
+            libc::setsockopt(self.fd.as_raw_fd(), level, option, (&raw const value).cast(), len)
+        };
     }
 }
 

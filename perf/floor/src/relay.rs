@@ -165,7 +165,8 @@ impl Relay {
             pair.end = 0;
         }
         match goes {
-            Ok(()) if pair.unsent > 0 && pair.due.is_none() => {
+            // What there is, here or still in the socket, has its time.
+            Ok(()) if pair.due.is_none() => {
                 let due = clock::now() + UNSENT_MAX;
                 pair.due = Some(due);
                 self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
@@ -184,8 +185,13 @@ impl Relay {
         for key in self.pairs.keys().collect::<Vec<_>>() {
             let pair = self.pairs.get(key).expect("a number in use");
             if pair.due.is_some_and(|due| due <= now) {
-                pair.due = None;
-                let goes = pair.send(1, self.send_bytes);
+                // What has come meanwhile woke nobody.
+                let mut goes = pair.relay(self.send_bytes, &mut self.buffers);
+                if goes.is_ok() && pair.due.is_some_and(|due| due <= now) {
+                    pair.due = None;
+                    goes = pair.send(1, self.send_bytes);
+                    pair.sleep(self.send_bytes);
+                }
                 self.after(key, goes);
             }
             let due = self.pairs.get(key).and_then(|pair| pair.due);
@@ -225,7 +231,10 @@ impl Pair {
             let received = match net::recv(&self.feed, room, RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => return Err("the engine hung up".to_owned()),
                 Ok((_, received)) => received,
-                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::AGAIN) => {
+                    self.sleep(send_bytes);
+                    return Ok(());
+                }
                 Err(error) => return Err(format!("the engine: {error}")),
             };
             let bytes = &self.buffer[self.end..self.end + received];
@@ -240,9 +249,15 @@ impl Pair {
                 return Err("the engine ended it".to_owned());
             }
             if received < room_len {
+                self.sleep(send_bytes);
                 return Ok(());
             }
         }
+    }
+
+    /// Until there is enough for a send.
+    fn sleep(&mut self, send_bytes: usize) {
+        self.feed.wake_from(send_bytes - self.unsent.min(send_bytes - 1));
     }
 
     /// Sends while there are at least `least` bytes and the viewer takes them.

@@ -75,6 +75,11 @@ struct Stream<S> {
     stalled: Option<Instant>,
 }
 
+#[expect(clippy::disallowed_methods, reason = "a stream is over and nothing is measured")]
+fn rest() {
+    std::thread::sleep(STALL_STEP);
+}
+
 /// Why a stream ends.
 type Ended = String;
 
@@ -201,7 +206,10 @@ impl<K: Kind> Server<K> {
             let received = match net::recv(&stream.feed, &mut *buffer, RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => return Ok(Some("the engine hung up".to_owned())),
                 Ok((_, received)) => received,
-                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::AGAIN) => {
+                    self.sleep(key);
+                    return Ok(None);
+                }
                 Err(error) => return Ok(Some(format!("the engine: {error}"))),
             };
             let is_all = received < buffer.len();
@@ -212,35 +220,41 @@ impl<K: Kind> Server<K> {
             if whole > 0 {
                 let target = stream.sent + whole;
                 self.flush(key, target)?;
-            } else if len > 0 && stream.due.is_none() {
-                self.set_due(key);
             }
             let stream = self.streams.get(key).expect("a stream that is received");
             if stream.feed.framing.is_over() {
                 return Ok(Some("the engine ended it".to_owned()));
             }
             if is_all {
+                self.sleep(key);
                 return Ok(None);
             }
         }
     }
 
-    /// Everybody gets what there is up to `target`; the rest has its time from now.
+    /// Until there is enough for a send, or the time of what there is has come: where it is, here or
+    /// still in the socket, makes no difference to a viewer.
+    fn sleep(&mut self, key: Key) {
+        let stream = self.streams.get(key).expect("a stream that is received");
+        let rest = (stream.head - stream.sent).min(self.send_bytes - 1);
+        stream.feed.wake_from((self.send_bytes - rest) as usize);
+        if stream.due.is_none() {
+            self.set_due(key);
+        }
+    }
+
+    /// Everybody gets what there is up to `target`.
     fn flush(&mut self, key: Key, target: u64) -> io::Result<()> {
         let stream = self.streams.get(key).expect("a stream that is flushed");
         stream.sent = target;
         stream.due = None;
         self.kind.send(&stream.store, &mut self.viewers, &stream.viewers, target)?;
-        let is_rest = stream.head > target;
         self.close_broken(key);
-        if is_rest {
-            self.set_due(key);
-        }
         Ok(())
     }
 
     fn set_due(&mut self, key: Key) {
-        let stream = self.streams.get(key).expect("a stream that has bytes");
+        let stream = self.streams.get(key).expect("a stream that waits");
         let due = clock::now() + UNSENT_MAX;
         stream.due = Some(due);
         self.look_at(due);
@@ -341,8 +355,20 @@ impl<K: Kind> Server<K> {
                 continue;
             }
             if stream.due.is_some_and(|due| due <= now) {
-                let target = stream.head;
-                self.flush(key, target)?;
+                // What has come meanwhile woke nobody.
+                if let Some(why) = self.receive(key)? {
+                    self.end(key, &why)?;
+                    continue;
+                }
+                let stream = self.streams.get(key).expect("a receive ends no stream");
+                if stream.due.is_some_and(|due| due <= now) {
+                    stream.due = None;
+                    let target = stream.head;
+                    if target > stream.sent {
+                        self.flush(key, target)?;
+                    }
+                    self.sleep(key);
+                }
             }
             let stream = self.streams.get(key).expect("a flush ends no stream");
             let dues = [stream.due, empty_until];
@@ -356,6 +382,7 @@ impl<K: Kind> Server<K> {
         let stream = self.streams.get(key).expect("a stream ends once");
         let target = stream.head;
         self.flush(key, target)?;
+        self.wait_for_all(key, target)?;
         let stream = self.streams.remove(key).expect("a flush ends no stream");
         self.names.remove(&stream.name);
         for key in &stream.viewers {
@@ -368,6 +395,26 @@ impl<K: Kind> Server<K> {
         self.kind.close(stream.store);
         self.tell(format_args!("{}: {why}", stream.name));
         Ok(())
+    }
+
+    /// Nothing is measured when a stream ends, so that everything else may wait for its viewers.
+    fn wait_for_all(&mut self, key: Key, target: u64) -> io::Result<()> {
+        let begun = clock::now();
+        loop {
+            let stream = self.streams.get(key).expect("a stream that ends");
+            let mut is_behind = false;
+            for viewer in &stream.viewers {
+                let viewer =
+                    self.viewers.get(*viewer).expect("a stream's viewers are in the table");
+                is_behind |= viewer.cursor < target;
+                viewer.state = State::Ready;
+            }
+            if !is_behind || begun.elapsed() >= STALL_MAX {
+                return Ok(());
+            }
+            rest();
+            self.flush(key, target)?;
+        }
     }
 
     fn tell(&self, what: std::fmt::Arguments<'_>) {

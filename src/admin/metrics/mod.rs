@@ -77,6 +77,7 @@ pub struct MetricsSnapshot {
     pub viewer_skips: u64,
     pub viewer_closed: Vec<(&'static str, u64)>,
     pub failovers: Vec<(&'static str, u64)>,
+    pub rivals_failed: Vec<(&'static str, u64)>,
     pub ts_sync_losses: u64,
     pub redis_up: bool,
     pub redis_lag_ms: u64,
@@ -231,6 +232,11 @@ fn streams(page: &mut Page, snapshot: &MetricsSnapshot) {
         counts("reason", &snapshot.failovers),
     );
     page.counter(
+        "rivals_failed_total",
+        "Second sessions that came to nothing, by what they were for.",
+        counts("purpose", &snapshot.rivals_failed),
+    );
+    page.counter(
         "ingest_bytes_total",
         "Bytes of stream taken from engines.",
         one(snapshot.ingest_bytes as f64),
@@ -276,7 +282,7 @@ fn viewers(page: &mut Page, snapshot: &MetricsSnapshot) {
     );
     page.histogram(
         "delivery_latency_seconds",
-        "From the commit to the ring to the socket's acceptance.",
+        "From the commit to the ring to the beginning of the turn in which the socket took it.",
         &LATENCY_BOUNDS_US,
         [(Vec::new(), &snapshot.delivery_latency)],
     );

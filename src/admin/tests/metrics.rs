@@ -8,7 +8,7 @@ use crate::admin::metrics::*;
 use crate::base::counters::Histogram;
 
 /// What dashboards are built on.
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 32] = [
     "build_info",
     "viewers",
     "streams",
@@ -25,6 +25,7 @@ const NAMES: [&str; 31] = [
     "viewer_skips_total",
     "viewer_closed_total",
     "failovers_total",
+    "rivals_failed_total",
     "ts_sync_losses_total",
     "redis_up",
     "redis_dropped_total",
@@ -66,6 +67,7 @@ fn busy() -> MetricsSnapshot {
         start: start.snapshot(),
         viewer_closed: vec![("left", 1), ("slow", 0)],
         failovers: vec![("stall", 0)],
+        rivals_failed: vec![("move", 0)],
         shard_turns: vec![Histogram::new(TURN_BOUNDS_US).snapshot(); 2],
         memory: vec![("budget", 1 << 30), ("ring", 1 << 20)],
         per_stream: (0..150).map(stream).collect(),

@@ -41,7 +41,7 @@ pub(super) const ROWS: &[Row] = &[
         ("RINGCAST_SEND_STALL_TIMEOUT", "send-stall-timeout"),
         Kind::Duration { min_ms: 100, max_ms: 600_000, word: None },
         "20s",
-        "How long a viewer may take nothing before it is closed",
+        "How long a viewer may acknowledge nothing that waits for it before it is closed",
     ),
     Row::new(
         Key::Send,

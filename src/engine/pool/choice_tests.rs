@@ -115,3 +115,20 @@ fn who_names_an_engine_gets_that_one_or_none() {
     assert_eq!(named(&mut bench).map(|granted| granted.name.to_string()), Ok("b".to_owned()));
     assert_eq!(named(&mut bench).map(|_| ()), Err(Denied::AllAtLimit { setting: "max" }));
 }
+
+#[test]
+fn who_takes_a_session_over_answers_for_it_from_then_on() {
+    let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b");
+    let granted = bench.select_with(|select| select.owner = ShardId(3)).unwrap();
+    let (engine, reservation) = (granted.engine, granted.reservation.unwrap());
+    let told = |bench: &Bench, owner| bench.has(|o| *o == Output::Vacate { engine, owner });
+    bench.handle(Input::Pass { reservation, to: ShardId(4) });
+    assert!(!told(&bench, ShardId(4)));
+    bench.handle(Input::Drain { engine, draining: true });
+    assert!(told(&bench, ShardId(4)) && !told(&bench, ShardId(3)));
+    // And who takes over what is to be left is told at once.
+    bench.handle(Input::Pass { reservation, to: ShardId(5) });
+    assert!(told(&bench, ShardId(5)));
+    bench.handle(Input::ReleaseAll { owner: ShardId(3), kept: Vec::new() });
+    assert_eq!(bench.pool.sessions(), 1, "it is not that shard's any more");
+}

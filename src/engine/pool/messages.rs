@@ -95,9 +95,15 @@ pub enum Input {
     Release {
         reservation: Reservation,
     },
-    /// A shard died with everything it held.
+    /// A shard died with everything it held, but for what goes on.
     ReleaseAll {
         owner: ShardId,
+        kept: Vec<Reservation>,
+    },
+    /// A stream of that shard has it from here on.
+    Pass {
+        reservation: Reservation,
+        to: ShardId,
     },
     /// A session or a query found no connection.
     ConnectFailed {
@@ -165,6 +171,11 @@ pub enum Output {
     },
     /// The engine is to be left by what this shard has on it.
     Vacate {
+        engine: EngineId,
+        owner: ShardId,
+    },
+    /// It need not be left any more.
+    Stay {
         engine: EngineId,
         owner: ShardId,
     },

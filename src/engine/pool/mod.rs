@@ -127,12 +127,14 @@ impl Pool {
             }
             Input::Select(select) => self.select(&select, now),
             Input::Release { reservation } => self.release(reservation),
-            Input::ReleaseAll { owner } => {
+            Input::ReleaseAll { owner, kept } => {
                 let held = self.reservations.iter().filter(|(_, held)| held.owner == owner);
-                for reservation in held.map(|(at, _)| *at).collect::<Vec<_>>() {
+                let lost = held.map(|(at, _)| *at).filter(|at| !kept.contains(at));
+                for reservation in lost.collect::<Vec<_>>() {
                     self.release(reservation);
                 }
             }
+            Input::Pass { reservation, to } => self.pass(reservation, to),
             Input::ConnectFailed { engine, address } => self.connect_failed(engine, address, now),
             Input::Outcome { engine, result } => self.outcome(engine, result, now),
             Input::Media { engine } => {
@@ -366,18 +368,30 @@ impl Pool {
         self.forget_if_gone(held.engine);
     }
 
-    /// Whoever has sessions on an engine that is being drained is told so, once.
+    fn pass(&mut self, reservation: Reservation, to: ShardId) {
+        let Some(held) = self.reservations.get_mut(&reservation) else { return };
+        held.owner = to;
+        let engine = held.engine;
+        if self.engines.get(&engine).is_some_and(|engine| engine.is_vacated) {
+            // Who had it before was told.
+            self.outputs.push_back(Output::Vacate { engine, owner: to });
+        }
+    }
+
+    /// Whoever has sessions on an engine that is being drained is told so, and when that is over.
     fn vacate(&mut self) {
         for (id, engine) in &mut self.engines {
-            let is_to_be_left = engine.is_to_be_left();
-            let was = std::mem::replace(&mut engine.is_vacated, is_to_be_left);
-            if was || !engine.is_vacated {
+            let leave = engine.is_to_be_left();
+            if std::mem::replace(&mut engine.is_vacated, leave) == leave {
                 continue;
             }
             let held = self.reservations.values().filter(|held| held.engine == *id);
             let owners: BTreeSet<ShardId> = held.map(|held| held.owner).collect();
-            let orders = owners.into_iter().map(|owner| Output::Vacate { engine: *id, owner });
-            self.outputs.extend(orders);
+            let engine = *id;
+            self.outputs.extend(owners.into_iter().map(|owner| match leave {
+                true => Output::Vacate { engine, owner },
+                false => Output::Stay { engine, owner },
+            }));
         }
     }
 

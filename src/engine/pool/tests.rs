@@ -136,7 +136,7 @@ impl Bench {
         self.pool.rows().into_iter().find(|row| &*row.name == name).unwrap()
     }
 
-    fn has(&self, wanted: impl Fn(&Output) -> bool) -> bool {
+    pub(super) fn has(&self, wanted: impl Fn(&Output) -> bool) -> bool {
         self.outputs.iter().any(wanted)
     }
 }
@@ -483,7 +483,10 @@ fn a_dead_shard_gives_its_reservations_back_and_a_second_release_is_nothing() {
     let mut bench = Bench::new("10.0.0.1,name=a,max=2");
     let first = bench.select_with(|s| s.owner = ShardId(3)).unwrap();
     let second = bench.select_with(|s| s.owner = ShardId(4)).unwrap();
-    bench.handle(Input::ReleaseAll { owner: ShardId(3) });
+    let kept = vec![first.reservation.unwrap()];
+    bench.handle(Input::ReleaseAll { owner: ShardId(3), kept });
+    assert_eq!(bench.row("a").sessions, 2, "what goes on is held on");
+    bench.handle(Input::ReleaseAll { owner: ShardId(3), kept: Vec::new() });
     assert_eq!(bench.row("a").sessions, 1);
     bench.handle(Input::Release { reservation: first.reservation.unwrap() });
     assert_eq!(bench.row("a").sessions, 1);

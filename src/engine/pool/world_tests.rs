@@ -81,8 +81,10 @@ impl World {
     fn disturb(&mut self, shard: ShardId, engine: EngineId, ip: &str) {
         let input = match self.prng.below(4) {
             0 => {
-                self.held.retain(|_, (_, owner)| *owner != shard);
-                Input::ReleaseAll { owner: shard }
+                let its = self.held.iter().filter(|(_, (_, owner))| *owner == shard);
+                let kept: Vec<_> = its.map(|(at, _)| *at).filter(|at| at.0 % 2 == 0).collect();
+                self.held.retain(|at, (_, owner)| *owner != shard || kept.contains(at));
+                Input::ReleaseAll { owner: shard, kept }
             }
             1 => Input::ConnectFailed { engine, address: address(ip) },
             2 => Input::Outcome { engine, result: Err(Failure::Silent) },

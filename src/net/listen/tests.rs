@@ -123,7 +123,7 @@ fn accepted_sockets_are_ready_for_a_viewer() {
         assert_eq!(sockopt::tcp_keepidle(&viewer.fd).unwrap().as_secs(), 10);
         assert_eq!(sockopt::tcp_keepintvl(&viewer.fd).unwrap().as_secs(), 5);
         assert_eq!(sockopt::tcp_keepcnt(&viewer.fd).unwrap(), 2);
-        assert_eq!(sockopt::tcp_user_timeout(&viewer.fd).unwrap(), 20_000);
+        assert_eq!(sockopt::tcp_user_timeout(&viewer.fd).unwrap(), 19_000);
         let flags = rustix::fs::fcntl_getfl(&viewer.fd).unwrap();
         assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
         let flags = rustix::io::fcntl_getfd(&viewer.fd).unwrap();

@@ -22,8 +22,9 @@ use rustix::net::sockopt;
 const VIEWER_SEND_BUFFER_BYTES: usize = 512 * 1024;
 /// Of that, what may wait without having been sent: at 10 Mbit/s a fifth of a second.
 const VIEWER_NOTSENT_BYTES: u32 = 256 * 1024;
-/// A peer that acknowledges nothing for so long is gone.
-const USER_TIMEOUT_MS: u32 = 20_000;
+/// A peer that acknowledges nothing for so long is gone. It is promised to be noticed within 20 s: the
+/// kernel counts from the first byte that is not acknowledged, and its timer may be late.
+const USER_TIMEOUT_MS: u32 = 19_000;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 2;

@@ -105,6 +105,8 @@ pub(crate) struct Entry {
     pub(crate) who: Box<Who>,
     /// For the rate on the API: bytes and time of the last look.
     pub(crate) rate_mark: (u64, Instant),
+    /// While its socket takes nothing: bytes acknowledged, of those accepted, at the last look.
+    pub(crate) acked_mark: (u64, u64),
 }
 
 impl viewer::Entry for Entry {

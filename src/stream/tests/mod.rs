@@ -2,6 +2,7 @@
 //! and names what must be among them.
 
 mod ending;
+mod heir;
 mod identity;
 mod late;
 mod rival;
@@ -73,8 +74,10 @@ impl Script {
     /// A stream that one viewer on `HERE` waits for.
     fn with(settings: Settings, target: Target) -> Self {
         let now = Instant::from_micros(1_000_000);
+        let is_claimed = matches!(target, Target::Infohash(_));
         let contest = Contest::default();
-        let setup = Setup { infohash: infohash(1), target, seed: 7, settings, contest };
+        let infohash = infohash(1);
+        let setup = Setup { infohash, target, is_claimed, seed: 7, settings, contest };
         let mut script = Self {
             session: Session::new(setup, now),
             now,

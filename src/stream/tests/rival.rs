@@ -8,11 +8,13 @@ use super::Script;
 use super::facts;
 use super::infohash;
 use super::opened;
+use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
 use crate::base::ids::Target;
 use crate::stream::Failure;
 use crate::stream::Input;
 use crate::stream::Output;
+use crate::stream::Purpose;
 use crate::stream::Settings;
 use crate::stream::State;
 use crate::stream::Wish;
@@ -47,7 +49,7 @@ fn rival(script: &mut Script) -> (Generation, Generation) {
 fn moving() -> (Script, Generation, Generation) {
     let mut script = Script::new();
     let (attempt, play) = script.reach_active(A);
-    script.feed(Input::Move { to: None, insists: false });
+    script.feed(Input::Move { to: None });
     (script, attempt, play)
 }
 
@@ -102,7 +104,7 @@ fn what_waited_of_a_second_body_that_is_over_is_let_go() {
 fn a_drained_engine_is_left_as_soon_as_there_is_another() {
     let mut script = Script::new();
     let (_, play) = script.reach_active(A);
-    script.feed(Input::Move { to: None, insists: true });
+    script.feed(Input::Leave { engine: A });
     script.deny(false);
     for _ in 0..9 {
         script.pass_ms(1_000);
@@ -122,11 +124,11 @@ fn a_drained_engine_is_left_as_soon_as_there_is_another() {
 fn an_operator_may_name_the_engine() {
     let mut script = Script::new();
     script.reach_active(A);
-    script.feed(Input::Move { to: Some(B), insists: false });
+    script.feed(Input::Move { to: Some(B) });
     assert_eq!(wish(&script), Wish::Only(B));
     let mut script = Script::new();
     script.reach_active(A);
-    script.feed(Input::Move { to: Some(A), insists: false });
+    script.feed(Input::Move { to: Some(A) });
     assert!(script.outputs.is_empty(), "it is there");
 }
 
@@ -246,4 +248,123 @@ fn what_grows_is_not_hedged_and_nothing_is_hedged_twice() {
     script.deny(false);
     script.pass_ms(20_000);
     assert_eq!(script.count(|o| matches!(o, Output::Select { .. })), 0);
+}
+
+fn failed(script: &Script) -> Vec<(Purpose, Option<EngineId>)> {
+    let mut failed = Vec::new();
+    for output in &script.outputs {
+        if let Output::RivalFailed { purpose, engine, .. } = output {
+            failed.push((*purpose, *engine));
+        }
+    }
+    failed
+}
+
+#[test]
+fn what_an_operator_wants_in_vain_makes_no_drain_forgotten() {
+    let mut script = Script::new();
+    script.reach_active(A);
+    script.feed(Input::Leave { engine: A });
+    script.deny(false);
+    assert_eq!(failed(&script), [(Purpose::Move, None)]);
+    script.feed(Input::Move { to: Some(B) });
+    assert_eq!(wish(&script), Wish::Only(B));
+    script.deny(false);
+    assert_eq!(failed(&script), [(Purpose::Move, None)]);
+    // It is left all the same, for whichever engine there is.
+    assert_eq!(wish(&script), Wish::Any);
+    script.deny(false);
+    script.pass_ms(10_000);
+    assert_eq!(wish(&script), Wish::Any);
+}
+
+#[test]
+fn that_an_engine_cannot_be_left_is_said_once() {
+    let mut script = Script::new();
+    let (_, play) = script.reach_active(A);
+    script.feed(Input::Leave { engine: A });
+    let mut said = 0;
+    for _ in 0..5 {
+        script.deny(false);
+        said += failed(&script).len();
+        script.feed(Input::Bytes { generation: play, n: 188 });
+        script.pass_ms(10_000);
+    }
+    assert_eq!(said, 1);
+}
+
+#[test]
+fn an_engine_that_is_taken_back_is_not_left() {
+    let mut script = Script::new();
+    let (_, play) = script.reach_active(A);
+    script.feed(Input::Leave { engine: A });
+    script.deny(false);
+    script.feed(Input::Stay { engine: A });
+    script.feed(Input::Bytes { generation: play, n: 188 });
+    script.pass_ms(4_000);
+    script.feed(Input::Bytes { generation: play, n: 188 });
+    script.pass_ms(4_000);
+    script.feed(Input::Bytes { generation: play, n: 188 });
+    script.pass_ms(4_000);
+    assert_eq!(script.count(|o| matches!(o, Output::Select { .. })), 0);
+
+    // Nor by a session that was to follow, opened or only granted.
+    script.feed(Input::Leave { engine: A });
+    let (second, _) = rival(&mut script);
+    script.feed(Input::Stay { engine: A });
+    assert_eq!((script.stop(), script.session.engine()), (second, Some(A)));
+    assert_eq!(failed(&script), [], "nothing has failed");
+    script.stop_done(second);
+    script.feed(Input::Leave { engine: A });
+    let (generation, ..) = script.select();
+    script.feed(Input::Stay { engine: A });
+    let (reservation, name) = (9, "engine-2".to_owned());
+    script.feed(Input::Granted { generation, engine: B, reservation, name });
+    assert!(script.has(&Output::Release { reservation: 9 }));
+}
+
+#[test]
+fn nobody_moves_to_an_engine_that_is_being_drained() {
+    let (mut script, ..) = moving();
+    let (second, aside) = rival(&mut script);
+    script.feed(Input::Leave { engine: B });
+    assert_eq!(script.stop(), second);
+    assert!(script.has(&Output::CloseBody { generation: aside }));
+    assert_eq!(script.select().1, [A], "it asks for another one");
+    script.feed(Input::Ready { generation: aside });
+    assert_eq!(script.session.engine(), Some(A));
+}
+
+#[test]
+fn what_fails_beside_the_first_is_told() {
+    let (mut script, ..) = moving();
+    let generation = script.grant(B);
+    script.feed(Input::OpenFailed { generation, failure: Failure::Refused });
+    assert_eq!(failed(&script), [(Purpose::Move, Some(B))]);
+    let (mut script, ..) = moving();
+    script.deny(false);
+    assert_eq!(failed(&script), [(Purpose::Move, None)]);
+    let (mut script, ..) = hedging();
+    let (_, second) = rival(&mut script);
+    script.feed(Input::BodyEnded { generation: second, failure: Failure::Cut });
+    assert_eq!(failed(&script), [(Purpose::Hedge, Some(B))]);
+}
+
+#[test]
+fn a_hedge_is_counted_from_the_beginning_of_the_start() {
+    let settings = Settings { hedge_after: Some(Duration::from_secs(3)), ..Settings::default() };
+    let mut script = Script::with(settings, Target::Infohash(infohash(1)));
+    let first = script.grant(A);
+    script.pass_ms(3_000);
+    assert_eq!((wish(&script), script.select().1), (Wish::Spare, vec![A]), "it hangs in the open");
+    let (_, second) = rival(&mut script);
+    script.feed(Input::Ready { generation: second });
+    assert!(script.has(&Output::Promote { generation: second }));
+    assert!(script.has(&Output::Release { reservation: 1 }));
+    script.feed(Input::Bytes { generation: second, n: 188 });
+    script.feed(Input::AccessPoint { generation: second });
+    assert_eq!((script.session.engine(), script.session.state()), (Some(B), State::Active));
+    // What the first one opened after all is stopped.
+    script.feed(Input::Opened { generation: first, opened: opened(A) });
+    assert_eq!(script.stop(), first);
 }

@@ -72,6 +72,27 @@ fn nobody_gets_a_null_packet_first() {
 }
 
 #[test]
+fn who_acknowledges_lives_though_the_socket_takes_nothing_yet() {
+    let mut rig = Rig::new(Shape::default());
+    rig.live(60);
+    let stall = rig.policy.send_stall;
+    let mut player = rig.player();
+    player.viewer.acknowledged(rig.now);
+    assert!(!player.viewer.is_waiting(), "nothing is waited for");
+    assert!(matches!(rig.plan(&mut player, true), Plan::Send { .. }));
+    rig.accept_sent(&mut player, 0);
+    for _ in 0..5 {
+        rig.pass(stall - Duration::from_micros(1));
+        assert!(player.viewer.is_waiting());
+        player.viewer.acknowledged(rig.now);
+        assert_eq!(rig.plan(&mut player, true), Plan::Wait);
+        assert_eq!(player.viewer.next_deadline(), Some(rig.now + stall));
+    }
+    rig.pass(stall);
+    assert_eq!(rig.plan(&mut player, true), Plan::Close(CloseReason::Stuck));
+}
+
+#[test]
 fn a_socket_that_accepts_nothing_is_stuck() {
     let mut rig = Rig::new(Shape::default());
     rig.live(60);

@@ -304,7 +304,8 @@ impl World {
         let contest = std::mem::take(&mut it.kept).of(Tenure::Other);
         let target = Target::Infohash(content());
         let settings = Settings::default();
-        let setup = Setup { infohash: content(), target, seed, settings, contest };
+        let setup =
+            Setup { infohash: content(), target, is_claimed: true, seed, settings, contest };
         it.life += 1;
         it.session = Some(Session::new(setup, now));
         it.lease = Lease::new(it.lease.known(), it.link_up, now);

@@ -93,9 +93,7 @@ fn what_a_killed_process_left_behind_goes() {
     let mut ghosts: Vec<Player> =
         (0..3).map(|_| Player::open(one.address, &path_of(&infohash))).collect();
     let ids: Vec<String> = ghosts.iter().map(Player::id).collect();
-    ghosts.iter_mut().for_each(|ghost| {
-        ghost.play(SECOND);
-    });
+    rig::play_together(&mut ghosts, SECOND);
     await_clients(&mut view, &infohash, &[&ids[0], &ids[1], &ids[2]]);
     let first = eventually("an owner", || view.owner(&infohash));
     one.signal(Signal::KILL);

@@ -201,6 +201,29 @@ fn check_worker(worker: &str, server: &Server) {
     assert!(host.is_some_and(|host| !host.is_empty()), "{worker}");
 }
 
+/// What a player calls itself is one value of its record, cut and cleaned as everywhere.
+fn a_hostile_player_is_a_harmless_record(server: &Server, view: &mut View, beside: &str) {
+    let evil = "x\\r\\n*1\\r\\n$8\\r\\nFLUSHALL\\r\\n\" <img src=x> \u{202e}";
+    let (infohash, path) = (rig::infohash(2_001), Server::play(&rig::content_id(2_001)));
+    let long = "A".repeat(600);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nUser-Agent: {evil}{long}\r\n\r\n");
+    let mut player = Player::send(server.address, request.as_bytes()).begin();
+    player.play(SECOND);
+    let (id, watch) = (player.id(), Watch::of(player));
+    await_clients(view, &infohash, &[beside, &id]);
+    let listed = server.api("/api/v1/viewers");
+    let rows = listed["viewers"].as_array().expect("viewers");
+    let shown = rows.iter().find(|row| row["id"] == *id).expect("it plays")["user_agent"].clone();
+    let record = view.client(&infohash, &id);
+    assert_eq!(record["user_agent"], shown.as_str().expect("a text"), "as the API shows it");
+    let is_clean = |c: char| !c.is_control() && c != '\u{202e}';
+    assert!(record["user_agent"].len() <= 256 && record["user_agent"].chars().all(is_clean));
+    assert!(record["user_agent"].contains("FLUSHALL"), "{record:?}");
+    assert_in_schema(view);
+    watch.leave_unbroken();
+    await_clients(view, &infohash, &[beside]);
+}
+
 #[test]
 fn the_keys_tell_who_watches_what_and_are_gone_when_nobody_does() {
     let Stage { engine, mut view, server, redis } = stage(rig::one_channel(2_001));
@@ -216,7 +239,7 @@ fn the_keys_tell_who_watches_what_and_are_gone_when_nobody_does() {
     let metadata = eventually("a bitrate and a session", || {
         let metadata = view.metadata(&infohash);
         let told = |field: &str| metadata.get(field).is_some_and(|v| !v.is_empty() && v != "0");
-        let whole = ["bitrate", "playback_session_id", "connection_ready_time", "owner", "peers"];
+        let whole = ["bitrate", "playback_session_id", "connection_ready_time", "owner"];
         (whole.iter().all(|field| told(field)) && metadata["state"] == "active").then_some(metadata)
     });
     check_metadata(&metadata, &engine, &owner);
@@ -246,6 +269,7 @@ fn the_keys_tell_who_watches_what_and_are_gone_when_nobody_does() {
     });
     let disconnected = view.key(&infohash, "last_client_disconnect_time");
     assert!(!view.exists(&disconnected));
+    a_hostile_player_is_a_harmless_record(&server, &mut view, &id);
 
     watch.leave_unbroken();
     await_clients(&mut view, &infohash, &[]);

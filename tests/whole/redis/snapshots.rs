@@ -153,10 +153,12 @@ fn a_killed_node_that_starts_again_has_a_picture_before_its_engine() {
     server.await_line(&["sessions of a dead process", "stopped=1"]);
     let mut player = primed(&server, &engine, 2_113);
     engine.control().clear(Knob::SilentPrebuf);
+    rig::while_they_play(std::slice::from_mut(&mut player), || {
+        server.await_line(&["stream goes on", "join=overlap"]);
+    });
     // What the engine gives is recognised: nothing is lost, nothing comes twice.
-    let report = player.play(20 * SECOND);
+    let report = player.play_on(SECOND);
     assert!(report.is_unbroken() && report.inserted.marks == 0, "{report:?}");
-    server.await_line(&["stream goes on", "join=overlap"]);
     assert!(engine.control().sessions().iter().all(|session| session.stops <= 1));
     player.leave();
     assert!(server.stop().success());

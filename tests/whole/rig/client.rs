@@ -116,6 +116,16 @@ pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
     socket
 }
 
+/// One read. A machine that is stopped and goes on interrupts those that have a time-out.
+fn read_some(socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match socket.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 /// Status, head, and what came behind it.
 fn read_head(socket: &mut TcpStream) -> io::Result<(u16, String, Vec<u8>)> {
     let mut bytes = Vec::new();
@@ -128,7 +138,7 @@ fn read_head(socket: &mut TcpStream) -> io::Result<(u16, String, Vec<u8>)> {
             let status = status.ok_or_else(|| io::Error::other(format!("no status: {head}")))?;
             return Ok((status, head, rest));
         }
-        let n = socket.read(&mut buffer)?;
+        let n = read_some(socket, &mut buffer)?;
         if n == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -256,7 +266,7 @@ impl Player {
             self.take(&rest);
             return Ok(n);
         }
-        let n = self.socket.read(buffer)?;
+        let n = read_some(&mut self.socket, buffer)?;
         self.take(&buffer[..n]);
         Ok(n)
     }
@@ -300,7 +310,7 @@ impl Player {
         let mut body = std::mem::take(&mut self.rest);
         let mut buffer = [0; 65_536];
         while body.len() < bytes {
-            let n = self.socket.read(&mut buffer).expect("the stream goes on");
+            let n = read_some(&mut self.socket, &mut buffer).expect("the stream goes on");
             if n == 0 {
                 break;
             }

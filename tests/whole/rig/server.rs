@@ -65,6 +65,8 @@ impl Server {
     }
 
     /// `command` runs the server in its own way (strace, a namespace): its arguments come first.
+    ///
+    /// A player that a test does not read is nobody who is stuck, unless the test is about that.
     pub(crate) fn from_command(mut command: Command, specs: &str) -> Start {
         command.arg("serve").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         let start = Start { command };
@@ -76,6 +78,7 @@ impl Server {
             .set("RINGCAST_JOIN_SECONDS", "1")
             .set("PROXY_GRACE_PERIOD", "500ms")
             .set("PROXY_INIT_TIMEOUT", "10")
+            .set("RINGCAST_SEND_STALL_TIMEOUT", "120")
     }
 
     /// Every address that it listens on, in the order of the setting.
@@ -185,6 +188,29 @@ impl Server {
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually("the server to end", || self.child.try_wait().expect("our own child"))
+    }
+
+    /// Waits until so many log lines have all of `parts`; more are a failure. A line is written when
+    /// what it says has happened, and is read here some time later.
+    pub(crate) fn await_lines(&self, n: usize, parts: &[&str]) {
+        eventually(&format!("{n} lines with {parts:?}"), || {
+            (self.lines_with(parts) >= n).then_some(())
+        });
+        assert_eq!(self.lines_with(parts), n, "lines with {parts:?}");
+    }
+
+    /// Waits for so many viewers, of whom those who leave count until their sockets are closed.
+    pub(crate) fn await_viewers(&self, n: u64) {
+        eventually(&format!("{n} viewers"), || (self.count("viewers") == n).then_some(()));
+    }
+
+    /// Descriptors of the process when nobody comes or goes.
+    pub(crate) fn open_files_at_rest(&self) -> usize {
+        eventually("a quiet server", || {
+            let files = self.open_files();
+            let is_quiet = || self.open_files() == files;
+            super::throughout(std::time::Duration::from_millis(200), is_quiet).then_some(files)
+        })
     }
 
     /// Descriptors of the process now.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ace_emulator::Verifier;
 
 const ENDLESS_BYTES: usize = 64_000_000;
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The infohash of channel k.
 pub(crate) fn name(k: u32) -> String {

@@ -15,6 +15,7 @@ use crate::ring::ArenaConfig;
 use crate::ring::SlabCache;
 use crate::ring::TwinError;
 use crate::ring::Writer;
+use std::sync::atomic::Ordering;
 
 const WINDOW: u64 = 4 * SLAB;
 
@@ -32,6 +33,16 @@ fn its_memory_is_the_window_and_a_slab_or_two() {
     assert!(f.held() >= WINDOW);
     f.writer.close_twin();
     assert_eq!((f.held(), f.arena.twin_bytes()), (0, 0));
+}
+
+/// What the bound above would see of a twin that gives nothing back.
+#[test]
+fn without_punching_it_would_hold_all_that_was_ever_written() {
+    let mut f = fixture(64, 8);
+    f.writer.open_twin(WINDOW).unwrap();
+    f.file().pretend.keeps_pages.store(true, Ordering::Relaxed);
+    f.go(100);
+    assert!(f.held() >= 100 * SLAB, "{} slabs", f.held() / SLAB);
 }
 
 #[test]

@@ -13,9 +13,18 @@ pub(crate) struct Figure {
     pub(crate) name: &'static str,
     /// Counts only when the run did: nothing lost, nothing late.
     pub(crate) cost: bool,
-    /// Of several rounds the largest stands, not the median: one fault is a fault.
-    pub(crate) worst: bool,
+    pub(crate) stands: Stands,
     pub(crate) meaning: &'static str,
+}
+
+/// Which of several rounds a target is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stands {
+    Median,
+    /// One fault is a fault.
+    Most,
+    /// One viewer too few is one too few.
+    Least,
 }
 
 pub(crate) const FIGURES: &[Figure] = &[
@@ -37,18 +46,21 @@ pub(crate) const FIGURES: &[Figure] = &[
     plain("churn_first_byte_p99_ms", "the same of those who joined in the window, one by one"),
     plain("storm_first_byte_p99_ms", "the same of those who came in the storm"),
     plain("storm_first_byte_max_ms", "the same, the last one"),
-    plain("bytes_per_viewer_min", "body bytes in the window"),
+    least("bytes_per_viewer_min", "body bytes in the window, of those who stayed for all of it"),
     plain("bytes_per_viewer_p50", "body bytes in the window"),
     plain("bytes_share", "of what the bit rate owes a viewer in the window, the median viewer"),
-    plain("playing", "viewers that received at the window's end"),
+    least("bytes_share_min", "the same, the viewer that got least"),
+    least("playing", "viewers that received at the window's end"),
     worst("refused", "viewers that got no body"),
     worst("closed_early", "viewers whose connection ended before they left"),
     worst("faults", "wrong and lost packets and undeclared gaps of the checked viewers"),
     worst("bad_starts", "checked viewers that began elsewhere than at PAT, PMT, random access"),
     worst("skips", "declared gaps of the checked viewers"),
+    worst("server_skips", "skips that the server declared in the window, to any viewer"),
+    worst("server_closed", "viewers that ended in the window, as the server counts them"),
     plain("rss_idle_mib", "resident memory before the first viewer"),
     plain("rss_end_mib", "resident memory at the window's end"),
-    plain("rss_over_ring_mb", "resident memory less ring and twin, 10^6 bytes"),
+    plain("rss_over_ring_mb", "resident memory less the rings, 10^6 bytes"),
     plain("viewer_memory_bytes", "user memory per viewer, as the server accounts it"),
     plain("capacity_viewers", "the most viewers with nothing lost or late"),
     plain("swarm_late_ms_max", "the swarm's own lateness: it had too little of its core"),
@@ -56,15 +68,19 @@ pub(crate) const FIGURES: &[Figure] = &[
 ];
 
 const fn plain(name: &'static str, meaning: &'static str) -> Figure {
-    Figure { name, cost: false, worst: false, meaning }
+    Figure { name, cost: false, stands: Stands::Median, meaning }
 }
 
 const fn cost(name: &'static str, meaning: &'static str) -> Figure {
-    Figure { name, cost: true, worst: false, meaning }
+    Figure { name, cost: true, stands: Stands::Median, meaning }
 }
 
 const fn worst(name: &'static str, meaning: &'static str) -> Figure {
-    Figure { name, cost: false, worst: true, meaning }
+    Figure { name, cost: false, stands: Stands::Most, meaning }
+}
+
+const fn least(name: &'static str, meaning: &'static str) -> Figure {
+    Figure { name, cost: false, stands: Stands::Least, meaning }
 }
 
 pub(crate) fn find(name: &str) -> Option<&'static Figure> {
@@ -102,6 +118,10 @@ pub(crate) fn of_swarm(report: &SwarmReport, bitrate_bps: u64) -> Figures {
     set("bytes_per_viewer_min", each.map(|each| each.min));
     set("bytes_per_viewer_p50", each.map(|each| each.p50));
     set("bytes_share", each.map(|each| each.p50 / bytes_owed(bitrate_bps, window_s)));
+    set("bytes_share_min", each.map(|each| each.min / bytes_owed(bitrate_bps, window_s)));
+    let counted = |name: &str| report.metrics.as_ref().and_then(|all| all.get(name)).copied();
+    set("server_skips", counted("ringcast_viewer_skips_total"));
+    set("server_closed", counted("ringcast_viewer_closed_total"));
     set("rss_end_mib", report.rss_bytes.as_ref().map(|rss| mib(rss.end)));
     set("steal_percent", report.steal_percent);
     set("swarm_late_ms_max", report.swarm_late_ms_max);
@@ -137,6 +157,12 @@ pub(crate) fn mean_send_bytes(metrics: Option<&BTreeMap<String, f64>>) -> Option
     let metrics = metrics?;
     let sends = metrics.get("ringcast_sends_total").copied().filter(|sends| *sends > 0.0)?;
     Some(metrics.get("ringcast_sent_bytes_total")? / sends)
+}
+
+/// What is resident besides the rings, in 10^6 bytes. Twins are files that nobody maps: charged to
+/// the budget, but not resident.
+pub(crate) fn over_ring_mb(rss_bytes: u64, ring_bytes: u64) -> f64 {
+    (rss_bytes as f64 - ring_bytes as f64) / 1e6
 }
 
 pub(crate) fn mib(bytes: u64) -> f64 {

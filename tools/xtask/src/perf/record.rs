@@ -2,6 +2,7 @@
 //!
 //! A later run of a scenario takes the place of the day's earlier one; the others stay.
 
+use crate::perf::figures;
 use crate::perf::figures::Figures;
 use crate::perf::host::Host;
 use crate::perf::scenario::Scenario;
@@ -55,6 +56,12 @@ pub(crate) struct Run {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) steps: Vec<Step>,
     pub(crate) swarm: Value,
+    /// On the rig, what the card counted from its beginning to the window's end.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub(crate) card: Value,
+    /// Resident when the server said its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rss_probe_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub(crate) status: Value,
 }
@@ -76,6 +83,24 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Runs were once kept without what was resident at the probe, and their `rss_over_ring_mb`
+    /// was less the twin as well, which is not resident. Both follow from what they have.
+    fn mend(&mut self) {
+        let memory = &self.status["memory"];
+        let of = |field: &str| memory[field].as_u64();
+        let known = (self.figure("rss_over_ring_mb"), of("ring_bytes"), of("twin_bytes"));
+        let (None, (Some(over), Some(ring), Some(twin))) = (self.rss_probe_bytes, known) else {
+            return;
+        };
+        let rss = (over * 1e6).round() as i64 + ring as i64 + twin as i64;
+        let Ok(rss) = u64::try_from(rss) else { return };
+        self.rss_probe_bytes = Some(rss);
+        let over = figures::over_ring_mb(rss, ring);
+        figures::put(&mut self.figures, "rss_over_ring_mb", Some(over));
+    }
+}
+
 impl Round {
     pub(crate) fn run_of(&self, contender: &str) -> Option<&Run> {
         self.runs.iter().find(|run| run.contender == contender)
@@ -89,6 +114,12 @@ impl Outcome {
 }
 
 impl Results {
+    /// Figures of older runs, as they are made today.
+    pub(crate) fn mend(&mut self) {
+        let rounds = self.scenarios.iter_mut().flat_map(|outcome| &mut outcome.rounds);
+        rounds.flat_map(|round| &mut round.runs).for_each(Run::mend);
+    }
+
     /// The new outcomes instead of those of the same name; everything else as it was.
     pub(crate) fn merge(&mut self, newer: Self) {
         self.format = newer.format;
@@ -99,5 +130,33 @@ impl Results {
             self.scenarios.push(outcome);
         }
         self.scenarios.sort_by_key(|outcome| outcome.scenario.order());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_run_gets_its_twin_back_once() {
+        let old = r#"{"contender":"ringcast","viewers":1,"commands":[],"not_counted":[],
+            "figures":{"rss_over_ring_mb":-5.5},"swarm":null,
+            "status":{"memory":{"ring_bytes":20000000,"twin_bytes":8000000}}}"#;
+        let mut run: Run = serde_json::from_str(old).unwrap();
+        run.mend();
+        assert_eq!(run.figure("rss_over_ring_mb"), Some(2.5));
+        assert_eq!(run.rss_probe_bytes, Some(22_500_000));
+        // Kept and read again: it is no old one any more.
+        let mut again: Run = serde_json::from_str(&serde_json::to_string(&run).unwrap()).unwrap();
+        again.mend();
+        assert_eq!(again, run);
+    }
+
+    #[test]
+    fn a_run_that_lacks_what_is_needed_stays_as_it_is() {
+        let figures = Figures::from([("rss_over_ring_mb".to_owned(), 3.0)]);
+        let mut run = Run { figures, ..Run::default() };
+        run.mend();
+        assert_eq!((run.figure("rss_over_ring_mb"), run.rss_probe_bytes), (Some(3.0), None));
     }
 }

@@ -16,9 +16,11 @@ use crate::perf::run::Schedule;
 use crate::perf::run::Stand;
 use crate::perf::scenario::Contender;
 use crate::perf::scenario::Place;
+use crate::perf::scenario::Program;
 use crate::perf::scenario::Scenario;
 use crate::perf::swarm;
 use crate::perf::swarm::SwarmReport;
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -38,7 +40,13 @@ struct Card<'a> {
 struct Counted {
     at: Instant,
     bytes: u64,
+    all: Value,
 }
+
+/// What a healthy run leaves at 0: what was sent again or given up, and connections that the server
+/// ended.
+const CARD_FAULTS: &[&str] =
+    &["retransmitted_segments", "repeated_bytes", "queue_refused", "not_emitted", "closed"];
 
 impl<'a> Card<'a> {
     fn up(bench: &'a Bench, load_cpus: &str) -> Result<Self, String> {
@@ -51,10 +59,10 @@ impl<'a> Card<'a> {
 
     fn counted(&self) -> Result<Counted, String> {
         let text = nicsink(self.bench, &["stats"])?;
-        let value: serde_json::Value =
+        let all: Value =
             serde_json::from_str(&text).map_err(|error| format!("nicsink stats: {error}"))?;
-        let bytes = value["bytes"].as_u64().ok_or("nicsink stats: no bytes")?;
-        Ok(Counted { at: machine::now(), bytes })
+        let bytes = all["bytes"].as_u64().ok_or("nicsink stats: no bytes")?;
+        Ok(Counted { at: machine::now(), bytes, all })
     }
 }
 
@@ -95,9 +103,27 @@ pub(crate) fn run(
     put(&mut run.figures, "playing", there);
     put(&mut run.figures, "refused", there.map(|there| f64::from(run.viewers) - there));
     stand.memory(probe, run);
+    run.card = after.all;
     stand.survived()?;
     drop(held);
     Ok(())
+}
+
+/// A run in which segments were lost or sent again, or viewers were not served to the end, says
+/// nothing of what serving them costs. Of the floors only the card can tell.
+pub(crate) fn not_counted(contender: &Contender, run: &Run) -> Vec<String> {
+    let of_card = |name: &'static str| (name, run.card[name].as_u64().map(|count| count as f64));
+    let mut counts: Vec<_> = CARD_FAULTS.iter().copied().map(of_card).collect();
+    if contender.program == Program::Ringcast {
+        let of_server = ["server_skips", "server_closed"];
+        counts.extend(of_server.map(|name| (name, run.figure(name))));
+    }
+    let reason = |(name, count): (&str, Option<f64>)| match count {
+        None => Some(format!("{name} was not counted")),
+        Some(0.0) => None,
+        Some(count) => Some(format!("{name} {count:.0}, not 0")),
+    };
+    counts.into_iter().filter_map(reason).collect()
 }
 
 /// Handshake and request of everybody; they stay until they are dropped.
@@ -139,7 +165,7 @@ fn served_per_s(before: &Counted, after: &Counted) -> f64 {
 /// The checked swarm measured the server's CPU; the bytes are the card's.
 fn per_byte(scenario: &Scenario, report: &SwarmReport, served_per_s: f64, run: &mut Run) {
     run.figures = figures::of_swarm(report, scenario.bitrate_bps);
-    for own in ["cpu_s_per_gb", "bytes_per_viewer_min", "bytes_per_viewer_p50"] {
+    for own in ["cpu_s_per_gb", "bytes_per_viewer_min", "bytes_per_viewer_p50", "bytes_share_min"] {
         run.figures.remove(own);
     }
     let gb_per_s = served_per_s / 1e9;
@@ -187,8 +213,9 @@ mod tests {
     #[test]
     fn bytes_are_the_cards_and_seconds_the_servers() {
         let at = machine::now();
-        let before = Counted { at, bytes: 1_000 };
-        let after = Counted { at: at + Duration::from_secs(2), bytes: 2_000_001_000 };
+        let before = Counted { at, bytes: 1_000, all: Value::Null };
+        let at = at + Duration::from_secs(2);
+        let after = Counted { at, bytes: 2_000_001_000, all: Value::Null };
         let served_per_s = served_per_s(&before, &after);
         let report = SwarmReport { window_s: 10.0, cpu_s: Some(1.0), ..SwarmReport::default() };
         let text = include_str!("../../../../perf/scenarios/rig-1000.toml");
@@ -199,5 +226,32 @@ mod tests {
         assert_eq!(run.figure("gbit_per_s"), Some(8.0));
         assert_eq!(run.figure("bytes_share"), Some(1.0));
         assert_eq!(run.figure("cpu_percent"), Some(10.0));
+    }
+
+    #[test]
+    fn a_card_that_lost_or_a_server_that_skipped_does_not_count() {
+        let text = include_str!("../../../../perf/scenarios/rig-1000.toml");
+        let scenario = Scenario::parse("rig-1000", text).unwrap();
+        let [ringcast, floor] = ["ringcast", "zerocopy-same"].map(|name| {
+            scenario.contender(name).unwrap_or_else(|| panic!("{name} is gone from rig-1000"))
+        });
+        let mut run = Run::default();
+        for name in CARD_FAULTS {
+            run.card[*name] = 0.into();
+        }
+        assert!(not_counted(floor, &run).is_empty());
+        let silent = ["server_skips was not counted", "server_closed was not counted"];
+        assert_eq!(not_counted(ringcast, &run), silent);
+        put(&mut run.figures, "server_skips", Some(0.0));
+        put(&mut run.figures, "server_closed", Some(2.0));
+        assert_eq!(not_counted(ringcast, &run), ["server_closed 2, not 0"]);
+        run.figures.clear();
+        for name in CARD_FAULTS {
+            run.card[*name] = 7.into();
+            assert_eq!(not_counted(floor, &run), [format!("{name} 7, not 0")]);
+            run.card[*name] = 0.into();
+        }
+        run.card = Value::Null;
+        assert_eq!(not_counted(floor, &run).len(), CARD_FAULTS.len(), "nobody asked the card");
     }
 }

@@ -102,6 +102,9 @@ pub(crate) fn run(
         Place::Rig => rig::run(bench, scenario, contender, &mut run)?,
     }
     run.not_counted = not_counted(scenario, contender, &run.figures);
+    if scenario.place == Place::Rig {
+        run.not_counted.extend(rig::not_counted(contender, &run));
+    }
     Ok(run)
 }
 
@@ -225,14 +228,14 @@ impl Stand {
         set("engine_cpu_percent", probe.engine_share.map(|share| share * 100.0));
         let memory = &probe.status["memory"];
         let of = |field: &str| memory[field].as_u64();
-        let kept = of("ring_bytes").map(|ring| ring + of("twin_bytes").unwrap_or(0));
-        let over = probe.rss_bytes.zip(kept).map(|(rss, kept)| (rss as f64 - kept as f64) / 1e6);
-        set("rss_over_ring_mb", over);
+        let over = probe.rss_bytes.zip(of("ring_bytes"));
+        set("rss_over_ring_mb", over.map(|(rss, ring)| figures::over_ring_mb(rss, ring)));
         let viewers = probe.status["viewers"].as_u64().filter(|viewers| *viewers > 0);
         let each =
             of("viewer_bytes").zip(viewers).map(|(all, viewers)| all as f64 / viewers as f64);
         set("viewer_memory_bytes", each);
         run.status = probe.status;
+        run.rss_probe_bytes = probe.rss_bytes;
     }
 
     pub(crate) fn survived(&mut self) -> Result<(), String> {

@@ -132,7 +132,7 @@ mod tests {
         "gap_ms":{"n":0,"p50":null,"p90":null,"p99":null,"max":null},
         "checked":{"viewers":4,"bytes":20000000,"wrong_packets":0,"lost_packets":1,
         "undeclared_gaps":1,"declared_gaps":0,"misaligned":0,"bad_starts":0},
-        "metrics":{"ringcast_sent_bytes_total":250000000,"ringcast_sends_total":2500}}"#;
+        "metrics":{"ringcast_viewer_skips_total":3,"ringcast_sent_bytes_total":250000000,"ringcast_sends_total":2500}}"#;
 
     #[test]
     fn figures_are_made_of_a_report() {
@@ -147,6 +147,8 @@ mod tests {
             ("mean_send_bytes", 100_000.0),
             ("context_switches_per_s", 21.0),
             ("bytes_share", 1.0),
+            ("bytes_share_min", 0.998),
+            ("server_skips", 3.0),
             ("rss_end_mib", 2.0),
             ("delivery_p99_ms", 99.5),
             ("swarm_late_ms_max", 7.5),

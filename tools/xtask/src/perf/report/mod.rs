@@ -35,11 +35,20 @@ pub(crate) fn render(results: &Results, json: &Path) -> Result<PathBuf, String> 
     let (page, picture) = (json.with_extension("md"), json.with_extension("svg"));
     let chart = chart::svg(results);
     let name = picture.file_name().map(|name| name.to_string_lossy().into_owned());
-    write(&page, &table::page(results, chart.as_ref().and(name.as_deref())))?;
+    let flames = flames(results, json);
+    write(&page, &table::page(results, chart.as_ref().and(name.as_deref()), &flames))?;
     if let Some(chart) = chart {
         write(&picture, &chart)?;
     }
     Ok(page)
+}
+
+/// `<date>-<host>-<scenario>-flame.svg`, those that lie beside the results.
+fn flames<'a>(results: &'a Results, json: &Path) -> Vec<(&'a str, String)> {
+    let stem = json.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    let names = results.scenarios.iter().map(|outcome| outcome.scenario.name.as_str());
+    let files = names.map(|name| (name, format!("{stem}-{name}-flame.svg")));
+    files.filter(|(_, file)| json.with_file_name(file).exists()).collect()
 }
 
 pub(crate) fn load(json: &Path) -> Result<Results, String> {
@@ -47,10 +56,11 @@ pub(crate) fn load(json: &Path) -> Result<Results, String> {
         format!("{}: {why}; move it away to begin a new one", json.display())
     };
     let text = fs::read_to_string(json).map_err(|error| unreadable(&error))?;
-    let results: Results = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
+    let mut results: Results = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
     if results.format != FORMAT {
         return Err(unreadable(&format!("format {}, not {FORMAT}", results.format)));
     }
+    results.mend();
     Ok(results)
 }
 

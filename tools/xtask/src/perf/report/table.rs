@@ -18,14 +18,16 @@ const HEAD: &str = "\
 |---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
-pub(crate) fn page(results: &Results, picture: Option<&str>) -> String {
+/// `flames` are scenarios and the files of their flame graphs.
+pub(crate) fn page(results: &Results, picture: Option<&str>, flames: &[(&str, String)]) -> String {
     let mut page = format!("# Measured on {}, {}\n\n", results.host.name, results.date);
     for line in results.host.lines() {
         let _ = writeln!(page, "- {line}");
     }
     page.push_str(
         "\nMedian (least–most) of interleaved rounds; what each column means is in \
-         [perf/README.md](../README.md).\n\n",
+         [perf/README.md](../README.md). A CPU figure counts when p99 delivery is within 130 ms, or \
+         within the bound that stands beside it.\n\n",
     );
     if let Some(picture) = picture {
         let _ = writeln!(page, "![CPU seconds per GB]({picture})\n");
@@ -39,6 +41,12 @@ pub(crate) fn page(results: &Results, picture: Option<&str>) -> String {
     page.push_str("\n## Targets\n\n");
     page.push_str(&targets(results.scenarios.iter()));
     page.push_str(&remarks(results));
+    if !flames.is_empty() {
+        page.push_str("\n## Flame graphs\n\n");
+    }
+    for (scenario, file) in flames {
+        let _ = writeln!(page, "- [{scenario}]({file})");
+    }
     page.push_str("\n## Commands\n\n");
     for outcome in &results.scenarios {
         let _ = writeln!(
@@ -98,7 +106,7 @@ fn row(outcome: &Outcome, contender: &Contender) -> String {
         name.clone(),
         cell("gbit_per_s"),
         cell("cpu_percent"),
-        cell("cpu_s_per_gb"),
+        cost(outcome, name),
         same,
         own,
         cell("delivery_p99_ms"),
@@ -108,6 +116,19 @@ fn row(outcome: &Outcome, contender: &Contender) -> String {
         verdicts(outcome, name),
     ];
     format!("| {} |\n", cells.join(" | "))
+}
+
+/// CPU per byte, and the bound of delivery that it counts under where that is not everybody's.
+fn cost(outcome: &Outcome, contender: &str) -> String {
+    let figure = "cpu_s_per_gb";
+    let Some(spread) = verdict::spread(outcome, contender, figure) else {
+        return NOTHING.to_owned();
+    };
+    let text = spread.text(verdict::decimals(figure));
+    match outcome.scenario.own_bound_ms() {
+        None => text,
+        Some(bound) => format!("{text}, p99 ≤ {bound:.0}"),
+    }
 }
 
 /// With steps, the most that held.

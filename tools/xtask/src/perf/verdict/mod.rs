@@ -4,6 +4,7 @@
 //! would compare different minutes.
 
 use crate::perf::figures;
+use crate::perf::figures::Stands;
 use crate::perf::record::Outcome;
 use crate::perf::record::Round;
 use crate::perf::record::Run;
@@ -80,8 +81,11 @@ fn judged(outcome: &Outcome, target: &Target) -> Judged {
 
 /// The number that a target is held against.
 fn standing(spread: Spread, figure: &str) -> f64 {
-    let worst = figures::find(figure).is_some_and(|figure| figure.worst);
-    if worst { spread.max } else { spread.median }
+    match figures::find(figure).map_or(Stands::Median, |figure| figure.stands) {
+        Stands::Median => spread.median,
+        Stands::Most => spread.max,
+        Stands::Least => spread.min,
+    }
 }
 
 fn ratio_in(round: &Round, of: &str, to: &str, name: &str) -> Option<f64> {
@@ -114,7 +118,7 @@ fn why_open(outcome: &Outcome, target: &Target) -> String {
 pub(crate) fn decimals(figure: &str) -> usize {
     match figure {
         "cpu_s_per_gb" => 4,
-        "cpu_percent" | "gbit_per_s" | "bytes_share" => 2,
+        "cpu_percent" | "gbit_per_s" | "bytes_share" | "bytes_share_min" => 2,
         _ => 0,
     }
 }

@@ -45,6 +45,19 @@ fn one_fault_in_five_rounds_is_a_fault() {
 }
 
 #[test]
+fn one_viewer_too_few_in_one_round_is_too_few() {
+    let mut outcome = sample::outcome(&[(0.1, 0.1), (0.1, 0.1), (0.1, 0.1)]);
+    let text = "figure = \"playing\"\nof = \"ringcast\"\nmin = 2000";
+    outcome.scenario.targets = vec![toml::from_str(text).unwrap()];
+    for (round, playing) in outcome.rounds.iter_mut().zip([2_000.0, 2_000.0, 1_999.0]) {
+        round.runs[0].figures.insert("playing".to_owned(), playing);
+    }
+    assert_eq!(verdicts(&outcome), [Verdict::Missed]);
+    outcome.rounds.remove(2);
+    assert_eq!(verdicts(&outcome), [Verdict::Met]);
+}
+
+#[test]
 fn a_small_figure_spares_the_ratio() {
     let mut outcome = sample::outcome(&[(0.2, 0.1)]);
     let text = r#"figure = "cpu_s_per_gb"
