@@ -139,7 +139,7 @@ fn a_lost_shard_is_followed_by_a_new_one(lost: u8, egress: Driver, runtime: Runt
     let lost = "ringcast_viewer_closed_total{reason=\"shard_lost\"}";
     let (here, gone) = (server.metric(lost) as usize, all.len() - begun);
     assert_eq!(here, gone, "those of the lost shard, and nobody else");
-    assert_eq!(server.metric("ringcast_failovers_total{reason=\"cut\"}"), 1.0);
+    assert_eq!(server.metric("ringcast_failovers_total{reason=\"shard_lost\"}"), 1.0);
     drop(all);
     let patience = u64::try_from(PATIENCE.as_millis()).unwrap();
     let done = engine.control().wait_for(patience, |control| control.sessions_open() == 0);

@@ -17,8 +17,18 @@ const REST: Duration = Duration::from_secs(20);
 struct Death {
     at: Instant,
     engine: EngineId,
-    /// A takeover, where those have rules of their own.
-    is_forgiven: bool,
+    blame: Blame,
+}
+
+/// Whose doing a death was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// It counts, and its engine rests.
+    Engine,
+    /// A takeover, where those have rules of their own: it does not count.
+    Forgiven,
+    /// The shard that read it was lost: it does not count, and says nothing of its engine.
+    Ours,
 }
 
 #[derive(Debug, Default)]
@@ -30,25 +40,49 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Whether this death is one too many.
-    pub(super) fn died(&mut self, engine: EngineId, is_forgiven: bool, now: Instant) -> bool {
+    pub(super) fn died(&mut self, engine: EngineId, blame: Blame, now: Instant) -> bool {
         self.deaths.retain(|death| now.since(death.at) < WITHIN);
-        self.deaths.push(Death { at: now, engine, is_forgiven });
+        self.deaths.push(Death { at: now, engine, blame });
         self.total = self.total.saturating_add(1);
-        let counted = self.deaths.iter().filter(|death| !death.is_forgiven).count();
-        !is_forgiven && counted >= DEATHS_MAX
+        let counted = self.deaths.iter().filter(|death| death.blame == Blame::Engine).count();
+        blame == Blame::Engine && counted >= DEATHS_MAX
     }
 
     /// The last death on this engine turns out to have been a takeover.
     pub(super) fn forgive(&mut self, engine: EngineId) {
         if let Some(death) = self.deaths.iter_mut().rev().find(|death| death.engine == engine) {
-            death.is_forgiven = true;
+            death.blame = Blame::Forgiven;
         }
     }
 
     /// Engines that rest, besides the one that died last, and until when.
     pub(super) fn resting(&self, last: EngineId, now: Instant) -> Vec<(EngineId, Instant)> {
-        let others = self.deaths.iter().filter(|death| death.engine != last);
+        let others = self.deaths.iter();
+        let others = others.filter(|death| death.engine != last && death.blame != Blame::Ours);
         let until = others.map(|death| (death.engine, death.at + REST));
         until.filter(|(_, until)| *until > now).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_loss_of_ours_is_not_counted_and_no_engine_rests_for_it() {
+        let (one, two) = (EngineId(0), EngineId(1));
+        let mut budget = Budget::default();
+        for second in 0..4 {
+            assert!(!budget.died(one, Blame::Ours, at(second)));
+        }
+        assert!(budget.resting(two, at(4)).is_empty());
+        assert!(!budget.died(one, Blame::Engine, at(5)));
+        assert_eq!(budget.resting(two, at(6)), [(one, at(5) + REST)]);
+        assert!(!budget.died(two, Blame::Engine, at(7)));
+        assert!(budget.died(one, Blame::Engine, at(8)));
     }
 }

@@ -63,7 +63,9 @@ impl Session {
         match attempt.phase {
             Phase::Opening { .. } => self.open_again(now),
             Phase::Playing(play) | Phase::Body(play) => {
+                self.is_inheriting = true;
                 self.on_play_over(play, &Failure::Cut, now);
+                self.is_inheriting = false;
             }
             // The clock runs on; and a claim that is lost is said to be.
             Phase::Held | Phase::PlayDue(_) | Phase::Claiming => {}

@@ -246,7 +246,7 @@ pub enum Failure {
 
 impl Failure {
     /// Every label, so that a graph begins before the first event.
-    pub const NAMES: [&str; 10] = [
+    pub const NAMES: [&str; 11] = [
         "refused",
         "silent",
         "prebuffering",
@@ -257,6 +257,7 @@ impl Failure {
         "cut",
         "gone",
         "moved",
+        "shard_lost",
     ];
 
     /// The label of metrics and logs.

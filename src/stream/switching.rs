@@ -7,6 +7,7 @@ use super::Session;
 use super::State;
 use super::attempt::Attempt;
 use super::attempt::Phase;
+use super::budget::Blame;
 use super::draining::Forced;
 use super::input::Failure;
 use super::output::CloseReason;
@@ -21,10 +22,18 @@ impl Session {
     pub(super) fn died(&mut self, failure: &Failure, now: Instant) {
         let Some(engine) = self.engine() else { return };
         let is_takeover = matches!(failure, Failure::TakenOver(_) | Failure::MalformedHead);
-        if self.budget.died(engine, is_takeover && self.contest.forgives(), now) {
+        let blame = if self.is_inheriting {
+            Blame::Ours
+        } else if is_takeover && self.contest.forgives() {
+            Blame::Forgiven
+        } else {
+            Blame::Engine
+        };
+        if self.budget.died(engine, blame, now) {
             return self.end_unstable(failure, is_takeover, now);
         }
-        self.emit(Output::Failover { from: engine, reason: failure.as_str() });
+        let reason = if self.is_inheriting { "shard_lost" } else { failure.as_str() };
+        self.emit(Output::Failover { from: engine, reason });
         let mut search = self.switching_search(now);
         self.dispose(failure.parting(), now);
         self.state = State::Switching;

@@ -239,7 +239,8 @@ impl World {
             }
             CloseReason::Unstable => {
                 let recent = |at: &&(Instant, &str)| {
-                    now.since(at.0) < UNSTABLE_WITHIN && !matches!(at.1, "adopted" | "moved")
+                    now.since(at.0) < UNSTABLE_WITHIN
+                        && !matches!(at.1, "adopted" | "moved" | "shard_lost")
                 };
                 assert_eq!(stream.deaths.iter().filter(recent).count(), 2, "and this one");
                 self.counts.unstable += 1;

@@ -21,11 +21,11 @@ fn switching() -> Script {
 }
 
 #[test]
-fn a_body_that_nobody_reads_any_more_counts_as_cut() {
+fn a_body_that_nobody_reads_any_more_is_followed_and_no_engine_is_blamed() {
     let mut script = Script::new();
     let (attempt, _) = script.reach_active(A);
     script.feed(Input::Inherited);
-    assert!(script.has(&Output::Failover { from: A, reason: "cut" }));
+    assert!(script.has(&Output::Failover { from: A, reason: "shard_lost" }));
     assert_eq!((script.stop(), script.session.state()), (attempt, State::Switching));
     assert_eq!(script.session.reservations().collect::<Vec<_>>(), [1], "until it is stopped");
 }
