@@ -102,13 +102,14 @@ impl Ledger {
     }
 
     /// A stop ends the newest session of the content on its engine: that must not be another one
-    /// of the same stream, which knew of both.
+    /// of the same stream, which knew of both. Two that are being stopped at once may end each other:
+    /// an open that was given up succeeds while the stop of the next one is on its way.
     pub(crate) fn check_stop_of(&self, stream: StreamId, sid: Sid, ended: Option<Sid>) {
         let Some(ended) = ended.filter(|ended| *ended != sid) else { return };
         let is_ours = self.named.iter().any(|((of, _), named)| *of == stream && *named == ended);
         let account = self.sessions.get(&ended);
-        let is_open = account.is_some_and(|account| account.outcome.is_none());
-        assert!(!is_ours || !is_open, "{stream:?} ends its own {ended:?} by stopping {sid:?}");
+        let is_wanted = account.is_some_and(|it| it.outcome.is_none() && it.stops == 0);
+        assert!(!is_ours || !is_wanted, "{stream:?} ends its own {ended:?} by stopping {sid:?}");
     }
 
     pub(crate) fn handed_over(&mut self, stream: StreamId, generation: Generation) {
