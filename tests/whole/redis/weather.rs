@@ -36,7 +36,10 @@ const SLACK_OF_MANY: u32 = 2;
 /// A join from a ring takes some milliseconds; whoever waited for Redis would take half a second.
 const WARM_JOIN: Duration = Duration::from_millis(100);
 /// Of a server's deliveries that are late, as many more may be with Redis than without.
-const LATE_MORE_MAX: f64 = 0.25;
+const LATE_MORE_MAX: f64 = 0.15;
+/// And as many more waits that are felt: what Redis held back would come again and again, where a
+/// busy machine is unlucky once.
+const LONG_GAPS_MORE_MAX: u64 = 2;
 
 /// What a server says of the pieces that it has handed on: those that it held longer than it should.
 struct Handed {
@@ -136,8 +139,9 @@ impl Weather {
         let ([warm_told, warm_calm], _) = self.join(self.n);
         let warm_joins = self.joins(self.n);
         leaver.leave_unbroken();
-        stays.await_more(2 * SECOND);
+        stays.await_more(3 * SECOND);
         let gaps = [stays.worst_gap(), calm.worst_gap()];
+        let long_gaps = [stays.long_gaps(), calm.long_gaps()];
         let handed = [Handed::of(&self.server), Handed::of(&self.calm)];
         let late = [0, 1].map(|at| handed[at].late_share_since(&before[at]));
         let said = state_of(&self.server);
@@ -155,8 +159,9 @@ impl Weather {
         });
         await_state(&self.server, "up");
         eprintln!(
-            "redis was {said}; right again after {:?}; a cold join {cold_joins:?}, warm joins \
-             {warm_joins:?}, longest gaps {gaps:?}, late {late:?} (with Redis, without)",
+            "redis was {said}; right again after {:?}; with Redis, without: a cold join \
+             {cold_joins:?}, warm joins {warm_joins:?}, longest gaps {gaps:?}, long ones \
+             {long_gaps:?}, late {late:?}",
             repaired.elapsed()
         );
         let no_slower =
@@ -167,6 +172,8 @@ impl Weather {
         no_slower("a cold join", cold_joins, JOIN, SLACK);
         no_slower("most warm joins", warm_joins, WARM_JOIN, SLACK_OF_MANY);
         no_slower("the longest gap", gaps, GAP, SLACK);
+        let [told, without] = long_gaps;
+        assert!(told <= without + LONG_GAPS_MORE_MAX, "{told} long gaps, without Redis {without}");
         assert!(late[0] <= late[1] + LATE_MORE_MAX, "late with Redis, and without: {late:?}");
         for watch in [stays, calm, cold_told, cold_calm, warm_told, warm_calm] {
             watch.await_more(SECOND / 4);

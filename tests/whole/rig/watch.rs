@@ -21,7 +21,12 @@ struct Shared {
     over: AtomicBool,
     bytes: AtomicU64,
     worst_gap_us: AtomicU64,
+    long_gaps: AtomicU64,
 }
+
+/// Longer than a piece and the wait for company of any channel here, and shorter than whatever is
+/// waited for with a time-out.
+const LONG_GAP: Duration = Duration::from_millis(400);
 
 impl Watch {
     pub(crate) fn of(mut player: Player) -> Self {
@@ -37,9 +42,11 @@ impl Watch {
                     break;
                 }
                 let now = stopwatch();
-                let gap = now.duration_since(last).as_micros();
+                let gap = now.duration_since(last);
                 last = now;
-                playing.worst_gap_us.fetch_max(u64::try_from(gap).unwrap(), Ordering::AcqRel);
+                let gap_us = u64::try_from(gap.as_micros()).unwrap();
+                playing.worst_gap_us.fetch_max(gap_us, Ordering::AcqRel);
+                playing.long_gaps.fetch_add(u64::from(gap > LONG_GAP), Ordering::AcqRel);
                 playing.bytes.fetch_add(n as u64, Ordering::AcqRel);
             }
             player
@@ -52,8 +59,14 @@ impl Watch {
         Duration::from_micros(self.shared.worst_gap_us.load(Ordering::Acquire))
     }
 
+    /// How many times it waited for [`LONG_GAP`] and more.
+    pub(crate) fn long_gaps(&self) -> u64 {
+        self.shared.long_gaps.load(Ordering::Acquire)
+    }
+
     pub(crate) fn forget(&self) {
         self.shared.worst_gap_us.store(0, Ordering::Release);
+        self.shared.long_gaps.store(0, Ordering::Release);
     }
 
     /// Waits until so many bytes more have come.
