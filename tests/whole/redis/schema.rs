@@ -319,7 +319,8 @@ fn check_api(server: &Server, view: &mut View, id: &str) {
     let (stream, metadata) = eventually("both to know the peers", || {
         let metadata = view.metadata(&infohash);
         let stream = server.api(&format!("/api/v1/streams/{infohash}"));
-        let same = metadata.get("peers").is_some_and(|n| stream["peers"].to_string() == *n);
+        let said = stream["peers"].to_string();
+        let same = metadata.get("peers").is_some_and(|peers| *peers == said);
         same.then_some((stream, metadata))
     });
     assert_eq!(stream["id"], *metadata["infohash"]);
