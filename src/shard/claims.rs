@@ -50,9 +50,9 @@ impl Claims {
 
     pub(super) fn shard_lost(&mut self, shard: ShardId, last_serial: u64) {
         self.lost.insert(shard, last_serial);
-        let Self { waiting, lost, .. } = self;
-        let is_over = |c: ChannelId| lost.get(&c.owner).is_some_and(|last| c.serial <= *last);
-        waiting.retain(|(_, claim)| !is_over(claim.channel));
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|(_, claim)| !self.is_lost(claim.channel));
+        self.waiting = waiting;
     }
 
     /// The one that was being looked at when the shard panicked.

@@ -136,7 +136,7 @@ impl Session {
         }
         match failure {
             Failure::Gone(_) | Failure::TakenOver(_) => self.session_failed(failure, now),
-            Failure::Refused | Failure::Silent | Failure::Cut => {
+            Failure::Refused | Failure::Silent | Failure::Cut | Failure::ShardLost => {
                 let Some(attempt) = &mut self.attempt else { return };
                 attempt.stat.failures += 1;
                 if attempt.stat.failures >= STAT_FAILURES_MAX && self.search.is_some() {

@@ -8,14 +8,13 @@ use super::Session;
 use super::attempt::Phase;
 use super::input::Failure;
 use super::input::Opened;
-use super::input::Parting;
 use super::output::Output;
 use super::output::UnlessReplaced;
 use super::stat::StatusClock;
 use crate::base::ids::EngineId;
 use crate::base::time::Instant;
 
-const LOST: &str = "the shard that had it in hand panicked";
+const LOST: Failure = Failure::ShardLost;
 
 /// A session that an engine holds for a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,7 +45,7 @@ impl Session {
         if let Some(asking) = self.asking.take() {
             // A grant that is on its way goes back by itself.
             if let Some(purpose) = asking.rival {
-                self.rival_failed(purpose, None, LOST, now);
+                self.rival_failed(purpose, None, LOST.text(), now);
             } else if let Some(search) = &mut self.search {
                 search.next_at = Some(now);
             }
@@ -57,15 +56,13 @@ impl Session {
             self.emit(Output::AskStatus { generation, engine });
         }
         if let Some(rival) = self.rival.take() {
-            self.rival_ends(rival, LOST, Parting::AskThenStop, now);
+            self.rival_ends(rival, LOST.text(), LOST.parting(), now);
         }
         let Some(attempt) = &self.attempt else { return };
         match attempt.phase {
             Phase::Opening { .. } => self.open_again(now),
             Phase::Playing(play) | Phase::Body(play) => {
-                self.is_inheriting = true;
-                self.on_play_over(play, &Failure::Cut, now);
-                self.is_inheriting = false;
+                self.on_play_over(play, &LOST, now);
             }
             // The clock runs on; and a claim that is lost is said to be.
             Phase::Held | Phase::PlayDue(_) | Phase::Claiming => {}

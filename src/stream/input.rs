@@ -240,6 +240,8 @@ pub enum Failure {
     MalformedHead,
     /// The end of the body, in whichever way.
     Cut,
+    /// The shard that read it is lost: nobody's fault but ours.
+    ShardLost,
     /// `unknown playback session id`, any other 404 or 500.
     Gone(String),
 }
@@ -255,9 +257,9 @@ impl Failure {
         "taken_over",
         "malformed_head",
         "cut",
+        "shard_lost",
         "gone",
         "moved",
-        "shard_lost",
     ];
 
     /// The label of metrics and logs.
@@ -271,6 +273,7 @@ impl Failure {
             Self::TakenOver(_) => "taken_over",
             Self::MalformedHead => "malformed_head",
             Self::Cut => "cut",
+            Self::ShardLost => "shard_lost",
             Self::Gone(_) => "gone",
         }
     }
@@ -282,6 +285,7 @@ impl Failure {
             Self::Silent => "the engine did not answer",
             Self::MalformedHead => "another reader is on the engine's session",
             Self::Cut => "the engine closed the connection",
+            Self::ShardLost => "the shard that had it in hand panicked",
             Self::Prebuffering(text)
             | Self::Content(text)
             | Self::Engine(text)
@@ -293,7 +297,7 @@ impl Failure {
     pub(super) const fn parting(&self) -> Parting {
         match self {
             Self::TakenOver(_) => Parting::Superseded,
-            Self::Cut | Self::Gone(_) => Parting::AskThenStop,
+            Self::Cut | Self::ShardLost | Self::Gone(_) => Parting::AskThenStop,
             Self::Refused
             | Self::Silent
             | Self::Prebuffering(_)

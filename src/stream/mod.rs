@@ -121,8 +121,6 @@ pub struct Session {
     flow: Flow,
     health: Health,
     budget: Budget,
-    /// What ends now was cut by the loss of a shard of ours.
-    is_inheriting: bool,
     contest: Contest,
     ending: Option<Ending>,
     /// Nobody's absence ends it before.
@@ -191,7 +189,6 @@ impl Session {
             },
             health: Health::default(),
             budget: Budget::default(),
-            is_inheriting: false,
             contest: setup.contest,
             ending: None,
             warm_until: Instant::ZERO,

@@ -22,7 +22,7 @@ impl Session {
     pub(super) fn died(&mut self, failure: &Failure, now: Instant) {
         let Some(engine) = self.engine() else { return };
         let is_takeover = matches!(failure, Failure::TakenOver(_) | Failure::MalformedHead);
-        let blame = if self.is_inheriting {
+        let blame = if *failure == Failure::ShardLost {
             Blame::Ours
         } else if is_takeover && self.contest.forgives() {
             Blame::Forgiven
@@ -32,8 +32,7 @@ impl Session {
         if self.budget.died(engine, blame, now) {
             return self.end_unstable(failure, is_takeover, now);
         }
-        let reason = if self.is_inheriting { "shard_lost" } else { failure.as_str() };
-        self.emit(Output::Failover { from: engine, reason });
+        self.emit(Output::Failover { from: engine, reason: failure.as_str() });
         let mut search = self.switching_search(now);
         self.dispose(failure.parting(), now);
         self.state = State::Switching;

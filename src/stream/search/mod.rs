@@ -287,7 +287,7 @@ impl Search {
                 self.superseded(engine, now);
                 self.ask_at(now, None)
             }
-            Failure::Cut | Failure::Gone(_) => {
+            Failure::Cut | Failure::ShardLost | Failure::Gone(_) => {
                 if self.reopened_on.contains(&engine) {
                     return self.ask_another(engine, now);
                 }
