@@ -1,5 +1,5 @@
-//! The pool under a virtual clock: the order of choice, limits under a race, what engines that
-//! die and come back do, and random worlds in which every promise is counted.
+//! The pool under a virtual clock: what engines that die and come back do, and where engines come
+//! from. How one is chosen is in `choice_tests`, random worlds are in `world_tests`.
 
 use std::collections::BTreeSet;
 
@@ -123,7 +123,7 @@ impl Bench {
         answer
     }
 
-    fn select(&mut self) -> Result<Granted, Denied> {
+    pub(super) fn select(&mut self) -> Result<Granted, Denied> {
         self.select_with(|_| {})
     }
 
@@ -143,147 +143,6 @@ impl Bench {
 
 pub(super) fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
-}
-
-#[test]
-fn least_sessions_then_forwarded_then_least_recently_chosen() {
-    let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b 10.0.0.3,name=c,forwarded");
-    assert_eq!(bench.chosen(), "c", "forwarded wins among equals");
-    assert_eq!(bench.chosen(), "a", "fewer sessions beat forwarded");
-    assert_eq!(bench.chosen(), "b");
-    assert_eq!(bench.chosen(), "c");
-    // All at 1 or 2 sessions; give everything back and the order of choice remains.
-    let held: Vec<_> = bench.pool.reservations.keys().copied().collect();
-    for reservation in held {
-        bench.handle(Input::Release { reservation });
-    }
-    assert_eq!(bench.pool.sessions(), 0);
-    assert_eq!(bench.chosen(), "c");
-    assert_eq!(bench.chosen(), "a", "chosen before b");
-    assert_eq!(bench.row("a").chosen_total, 2);
-}
-
-#[test]
-fn sessions_of_other_nodes_count_for_the_choice_and_not_for_the_limit() {
-    let mut bench = Bench::new("10.0.0.1,name=a,max=2 10.0.0.2,name=b");
-    let elsewhere = |a, b| BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]);
-    bench.handle(Input::Elsewhere(elsewhere(2, 0)));
-    assert_eq!([bench.chosen(), bench.chosen()], ["b", "b"]);
-    bench.handle(Input::Elsewhere(elsewhere(2, 9)));
-    assert_eq!([bench.chosen(), bench.chosen()], ["a", "a"], "its limit is for ours");
-    // They are gone, or nobody knows of them any more.
-    bench.handle(Input::Elsewhere(BTreeMap::new()));
-    assert_eq!(bench.chosen(), "b", "a is full");
-}
-
-#[test]
-fn two_hundred_selects_in_one_turn_never_exceed_a_limit() {
-    let mut bench = Bench::with_limit("10.0.0.1,max=3 10.0.0.2 10.0.0.3,max=100", 5);
-    let mut granted = BTreeMap::<EngineId, u32>::new();
-    let mut denied = 0;
-    for token in 0..200 {
-        let select = Select {
-            token,
-            owner: ShardId(0),
-            stream: None,
-            need: Need::Session,
-            exclude: Vec::new(),
-            prefer: None,
-            prefer_not: None,
-            order: None,
-            only: None,
-        };
-        bench.pool.handle(Input::Select(select), T0);
-    }
-    while let Some(output) = bench.pool.poll_output() {
-        if let Output::Granted(one) = &output {
-            *granted.entry(one.engine).or_default() += 1;
-        }
-        if let Output::Denied { reason, .. } = &output {
-            assert_eq!(*reason, Denied::AllAtLimit { setting: "max" });
-            denied += 1;
-        }
-    }
-    assert_eq!(granted.values().copied().collect::<Vec<_>>(), [3, 5, 100]);
-    assert_eq!(denied, 92);
-    bench.pool.check_invariants();
-}
-
-#[test]
-fn the_first_viewer_after_a_boot_is_served_by_an_engine_nobody_asked_yet() {
-    let mut bench = Bench::new("");
-    bench.silent = [address("10.0.0.1:6878"), address("10.0.0.2:6878")].into();
-    assert_eq!(bench.select().unwrap_err(), Denied::NoEngine);
-    bench.configure("10.0.0.1,name=a 10.0.0.2,name=b");
-    assert!(!bench.pool.is_settled());
-    assert_eq!(bench.chosen(), "a");
-    assert_eq!(bench.pool.engines_up(), 0);
-    // One that answers is preferred, even with more sessions.
-    bench.silent.remove(&address("10.0.0.1:6878"));
-    bench.advance(seconds(6));
-    assert_eq!(bench.pool.engines_up(), 1);
-    assert_eq!(bench.chosen(), "a");
-    assert_eq!(bench.chosen(), "a");
-}
-
-#[test]
-fn exclusions_and_preferences() {
-    let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b");
-    let [a, b] = ["a", "b"].map(|name| bench.pool.find(name).unwrap());
-    assert_eq!(bench.pool.find(&b.0.to_string()), Some(b));
-    let granted = bench.select_with(|s| s.exclude = vec![a]).unwrap();
-    assert_eq!(granted.engine, b);
-    let granted = bench.select_with(|s| s.prefer_not = Some(a)).unwrap();
-    assert_eq!(granted.engine, b, "b has more sessions and is still preferred");
-    let granted = bench.select_with(|s| s.only = Some(b)).unwrap();
-    assert_eq!(granted.engine, b);
-    let granted = bench.select_with(|s| s.prefer = Some(b)).unwrap();
-    assert_eq!(granted.engine, b, "preferred before one with fewer sessions");
-    let denied = bench.select_with(|s| s.exclude = vec![a, b]).unwrap_err();
-    assert_eq!(denied, Denied::OnlyExcluded);
-    bench.handle(Input::Drain { engine: b, draining: true });
-    let granted = bench.select_with(|s| s.prefer_not = Some(a)).unwrap();
-    assert_eq!(granted.engine, a, "the only one, preferred or not");
-    assert_eq!(bench.select_with(|s| s.only = Some(b)).unwrap_err(), Denied::OnlyExcluded);
-    bench.handle(Input::Drain { engine: a, draining: true });
-    assert_eq!(bench.select().unwrap_err(), Denied::NoUsableEngine);
-}
-
-#[test]
-fn nodes_with_orders_of_their_own_begin_apart() {
-    let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b 10.0.0.3,name=c");
-    let first = |bench: &mut Bench, order| {
-        let granted = bench.select_with(|s| s.order = Some(order)).unwrap();
-        let reservation = granted.reservation.unwrap();
-        bench.handle(Input::Release { reservation });
-        granted.engine
-    };
-    let chosen: Vec<EngineId> = (0..60).map(|order| first(&mut bench, order)).collect();
-    let again: Vec<EngineId> = (0..60).map(|order| first(&mut bench, order)).collect();
-    assert_eq!(chosen, again, "whoever was chosen last");
-    for name in ["a", "b", "c"] {
-        let engine = bench.pool.find(name).unwrap();
-        let times = chosen.iter().filter(|chosen| **chosen == engine).count();
-        assert!((8..=32).contains(&times), "{name} {times} times of 60");
-    }
-    // Sessions count first.
-    let busy = bench.select_with(|s| s.order = Some(1)).unwrap();
-    assert_ne!(bench.select_with(|s| s.order = Some(1)).unwrap().engine, busy.engine);
-}
-
-#[test]
-fn a_query_counts_against_nothing_and_goes_where_the_session_will() {
-    let mut bench = Bench::new("10.0.0.1,name=a,max=1 10.0.0.2,name=b,max=1");
-    for expected in ["a", "b"] {
-        for _ in 0..3 {
-            let query = bench.select_with(|s| s.need = Need::Query).unwrap();
-            assert_eq!(&*query.name, expected);
-            assert_eq!(query.reservation, None);
-        }
-        assert_eq!(bench.chosen(), expected);
-    }
-    assert_eq!(bench.select().unwrap_err(), Denied::AllAtLimit { setting: "max" });
-    assert!(bench.select_with(|s| s.need = Need::Query).is_ok(), "questions are free");
 }
 
 #[test]
