@@ -40,8 +40,16 @@ impl Core {
             Message::ClaimLost { channel, generation } => {
                 self.on_claim_lost(channel, generation);
             }
-            Message::Subscribe(subscribe) => self.on_subscribe(subscribe),
-            Message::Hosted(subscribe) => self.on_hosted(subscribe),
+            Message::Subscribe(subscribe) => {
+                if self.is_asked_by_the_living(&subscribe) {
+                    self.on_subscribe(subscribe);
+                }
+            }
+            Message::Hosted(subscribe) => {
+                if self.is_asked_by_the_living(&subscribe) {
+                    self.on_hosted(subscribe);
+                }
+            }
             Message::Subscribed { life, key, channel } => {
                 self.on_subscribed(life, &key, channel);
             }
@@ -61,8 +69,8 @@ impl Core {
                 let (accepted, socket) = *adopted;
                 crate::net::runtime::spawn(accept::serve(self.handle(), accepted, socket));
             }
-            Message::ShardLost { shard, kept, last_serial } => {
-                self.on_shard_lost(shard, &kept, last_serial);
+            Message::ShardLost { shard, life, kept, last_serial } => {
+                self.on_shard_lost(shard, life, &kept, last_serial);
             }
             #[cfg(debug_assertions)]
             Message::Panic => panic!("a shard was asked to panic"),

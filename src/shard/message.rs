@@ -189,6 +189,8 @@ pub(crate) enum Message {
     /// A shard panicked, and goes on with little of what it had.
     ShardLost {
         shard: ShardId,
+        /// Of the one that follows.
+        life: u32,
         /// Its streams that go on.
         kept: Arc<[Kept]>,
         /// Of the streams that it had: those that follow have higher ones.

@@ -25,7 +25,7 @@ use crate::engines::Sid;
 use crate::homes::ClaimQuery;
 use crate::homes::Mail;
 use crate::homes::RingHandle;
-use crate::homes::Visit;
+use crate::homes::Subscribe;
 use crate::media::Ingest;
 use crate::media::Log;
 use crate::media::Source;
@@ -41,7 +41,7 @@ pub(crate) struct Stream {
     /// Under which the directories know it.
     pub(crate) keys: Vec<Target>,
     /// Whoever came while it was ending.
-    pub(crate) held: Vec<(Visit, Target)>,
+    pub(crate) held: Vec<Subscribe>,
     pub(crate) claims: Vec<ClaimQuery>,
     /// Who was ever sent a handle.
     pub(crate) subscribed: BTreeSet<ShardId>,
@@ -134,20 +134,25 @@ impl World {
         self.drain(id);
     }
     /// A viewer's shard asks to get in.
-    pub(crate) fn join(&mut self, here: ShardId, visit: Visit, key: Target, hops: u32) {
+    pub(crate) fn join(&mut self, here: ShardId, subscribe: Subscribe) {
+        if !self.is_asked_by_the_living(here, &subscribe) {
+            return;
+        }
         let found = self
             .streams
             .iter_mut()
-            .find(|(_, stream)| stream.host == here && stream.keys.contains(&key));
+            .find(|(_, stream)| stream.host == here && stream.keys.contains(&subscribe.key));
         let Some((id, stream)) = found else {
             // It has just ended: the directory hears of it before it hears this.
-            let home = self.home(&key);
-            return self.mail(here, home, Mail::Subscribe { visit, key, hops: hops + 1 });
+            let home = self.home(&subscribe.key);
+            let hops = subscribe.hops + 1;
+            return self.mail(here, home, Mail::Subscribe(Subscribe { hops, ..subscribe }));
         };
         if !stream.session.accepts_viewers() {
-            stream.held.push((visit, key));
+            stream.held.push(subscribe);
             return;
         }
+        let Subscribe { visit, key, .. } = subscribe;
         let (id, ring) = (*id, RingHandle(stream.ingest.ring()));
         stream.deserted_since = None;
         if stream.session.state() == State::Draining {

@@ -45,6 +45,8 @@ struct Account {
     outcome: Option<Outcome>,
     /// Its stream is gone with its shard: it is stopped, and nobody tells how it ended.
     is_buried: bool,
+    /// Its stop was out when its shard was lost: it may be sent once more.
+    may_stop_again: bool,
 }
 
 #[derive(Default)]
@@ -119,6 +121,9 @@ impl Ledger {
     pub(crate) fn stopped(&mut self, sid: Sid) {
         let account = self.sessions.get_mut(&sid).expect("only what was opened is stopped");
         assert_eq!(account.outcome, None, "{sid:?} is stopped after its end");
+        if std::mem::take(&mut account.may_stop_again) {
+            return;
+        }
         account.stops += 1;
         assert_eq!(account.stops, 1, "{sid:?} is stopped twice");
     }
@@ -149,6 +154,7 @@ impl Ledger {
         its.for_each(|(_, is_back)| *is_back = true);
         for account in self.open_of(id) {
             account.is_buried = true;
+            account.may_stop_again = false;
             account.stops = 0;
         }
     }
@@ -167,9 +173,10 @@ impl Ledger {
         self.reservations.get_mut(&reservation).expect("it was granted").1 = true;
     }
 
-    /// The stops that were out may not have been sent: they are sent again.
+    /// The stops that were out may not have been sent: they are sent again, unless it is the moment
+    /// in which they are given up.
     pub(crate) fn stops_lost(&mut self, id: StreamId) {
-        self.open_of(id).for_each(|account| account.stops = 0);
+        self.open_of(id).for_each(|account| account.may_stop_again = account.stops > 0);
     }
 
     fn open_of(&mut self, id: StreamId) -> impl Iterator<Item = &mut Account> {

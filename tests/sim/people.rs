@@ -15,6 +15,7 @@ use ringcast::viewer;
 
 use crate::homes::Mail;
 use crate::homes::RingHandle;
+use crate::homes::Subscribe;
 use crate::homes::Visit;
 use crate::sockets::Cause;
 use crate::sockets::Feed;
@@ -181,7 +182,8 @@ impl World {
         self.people[person].place = Place::Subscribing;
         let visit = Visit { person, visit: self.people[person].visit };
         let home = self.home(&key);
-        self.mail(shard, home, Mail::Subscribe { visit, key, hops: 0 });
+        let life = self.shards[usize::from(shard.0)].life;
+        self.mail(shard, home, Mail::Subscribe(Subscribe { visit, life, key, hops: 0 }));
     }
 
     pub(crate) fn attached(

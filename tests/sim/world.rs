@@ -116,6 +116,9 @@ pub(crate) struct Shard {
     pub(crate) subs: BTreeMap<StreamId, Sub>,
     /// Shards that were lost, and the last stream of each.
     pub(crate) lost: BTreeMap<ShardId, StreamId>,
+    /// How often it was lost, and the others, as far as it has heard.
+    pub(crate) life: u32,
+    pub(crate) lives: BTreeMap<ShardId, u32>,
 }
 
 /// What has happened over all seeds: a sweep in which nothing happens proves nothing.
@@ -151,6 +154,8 @@ pub(crate) struct Totals {
     pub(crate) shards_lost: u64,
     pub(crate) inherited: u64,
     pub(crate) claims_lost: u64,
+    /// An heir's wish arrived before its word that it is one.
+    pub(crate) heirs_ahead: u64,
 }
 
 impl Totals {
@@ -184,6 +189,7 @@ impl Totals {
         self.shards_lost += other.shards_lost;
         self.inherited += other.inherited;
         self.claims_lost += other.claims_lost;
+        self.heirs_ahead += other.heirs_ahead;
     }
 
     pub(crate) fn assert_something_happened(&self) {
@@ -214,6 +220,7 @@ impl Totals {
             self.shards_lost,
             self.inherited,
             self.claims_lost,
+            self.heirs_ahead,
         ];
         assert!(each.iter().all(|count| *count > 0), "a sweep without one of these: {self:?}");
     }
@@ -262,6 +269,8 @@ impl World {
             directory: Directory::new(DirectoryConfig::default()),
             subs: BTreeMap::new(),
             lost: BTreeMap::new(),
+            life: 0,
+            lives: BTreeMap::new(),
         };
         let config = pool::PoolConfig {
             streams_per_engine_max: plan.streams_per_engine_max,
@@ -447,7 +456,8 @@ impl World {
 
     pub(crate) fn slow_down(&mut self, from: ShardId, to: ShardId, us: u64) {
         let at = self.now + Duration::from_micros(us);
-        self.links.insert((from, to), at);
+        let last = self.links.entry((from, to)).or_insert(at);
+        *last = at.max(*last);
     }
 
     fn horizon(&mut self) {
