@@ -103,15 +103,20 @@ fn benchmarks(runner: &mut Runner) -> Result<(), String> {
     runner.run("benchmarks, small", &mut command)
 }
 
-/// Two at a time: each test starts a server, an engine and players on ports of its own.
+/// Two at a time: each test starts a server, an engine and players on ports of its own. Thousands of
+/// players are compared with none beside them, so a deep run gives each test the whole machine.
 fn whole_program(runner: &mut Runner, targets: &[String], deep: bool) -> Result<(), String> {
     if !targets.iter().any(|target| target == WHOLE) {
         runner.not_run("the whole program (there is no tests/whole/main.rs)");
         return Ok(());
     }
     let mut command = cargo_test();
-    command.args(["--workspace", "--test", WHOLE, "--", "--test-threads=2"]);
+    let threads = if deep { "--test-threads=1" } else { "--test-threads=2" };
+    command.args(["--workspace", "--test", WHOLE, "--", threads]);
     if deep {
+        // A program of its own: no test of another package makes cargo build it.
+        let swarm = ["build", "-q", "--workspace", "--bin", "swarm", "--locked"];
+        runner.run("build the swarm", cargo().args(swarm))?;
         command.env("RINGCAST_TEST_DEEP", "1");
     }
     runner.tests("whole program", &mut command)
