@@ -21,6 +21,8 @@ struct Shared {
     over: AtomicBool,
     bytes: AtomicU64,
     worst_gap_us: AtomicU64,
+    /// The longest time without a packet of the stream itself.
+    worst_quiet_us: AtomicU64,
     long_gaps: AtomicU64,
 }
 
@@ -36,6 +38,7 @@ impl Watch {
         let playing = shared.clone();
         let thread = std::thread::spawn(move || {
             let mut last = stopwatch();
+            let mut played = (player.report().source_packets, last);
             while !playing.over.load(Ordering::Acquire) {
                 let n = player.step().expect("the stream goes on");
                 if n == 0 {
@@ -47,6 +50,13 @@ impl Watch {
                 let gap_us = u64::try_from(gap.as_micros()).unwrap();
                 playing.worst_gap_us.fetch_max(gap_us, Ordering::AcqRel);
                 playing.long_gaps.fetch_add(u64::from(gap > LONG_GAP), Ordering::AcqRel);
+                let packets = player.report().source_packets;
+                if packets > played.0 {
+                    let quiet_us = now.duration_since(played.1).as_micros();
+                    let quiet_us = u64::try_from(quiet_us).unwrap();
+                    playing.worst_quiet_us.fetch_max(quiet_us, Ordering::AcqRel);
+                    played = (packets, now);
+                }
                 playing.bytes.fetch_add(n as u64, Ordering::AcqRel);
             }
             player
@@ -59,6 +69,12 @@ impl Watch {
         Duration::from_micros(self.shared.worst_gap_us.load(Ordering::Acquire))
     }
 
+    /// The longest time without a packet of the stream, null packets left out, since the last
+    /// [`Watch::forget`].
+    pub(crate) fn worst_quiet(&self) -> Duration {
+        Duration::from_micros(self.shared.worst_quiet_us.load(Ordering::Acquire))
+    }
+
     /// How many times it waited for [`LONG_GAP`] and more.
     pub(crate) fn long_gaps(&self) -> u64 {
         self.shared.long_gaps.load(Ordering::Acquire)
@@ -66,6 +82,7 @@ impl Watch {
 
     pub(crate) fn forget(&self) {
         self.shared.worst_gap_us.store(0, Ordering::Release);
+        self.shared.worst_quiet_us.store(0, Ordering::Release);
         self.shared.long_gaps.store(0, Ordering::Release);
     }
 
