@@ -20,6 +20,7 @@ use ringcast::stream::Input;
 use ringcast::stream::Session;
 use ringcast::stream::Setup;
 use ringcast::stream::State;
+use ringcast::stream::Tenure;
 
 use crate::engines::Sid;
 use crate::homes::ClaimQuery;
@@ -64,6 +65,8 @@ pub(crate) struct Stream {
     pub(crate) was_kicked: bool,
     pub(crate) warm_until: Instant,
     pub(crate) was_superseded: bool,
+    /// What Redis has said last.
+    pub(crate) tenure: Tenure,
     /// Since when no person anywhere has watched or waited.
     pub(crate) deserted_since: Option<Instant>,
     pub(crate) started_at: Instant,
@@ -100,7 +103,7 @@ impl World {
             is_claimed: matches!(key, Target::Infohash(_)),
             seed: self.prng.next_u64(),
             settings: self.plan.settings,
-            contest: Contest::default(),
+            contest: Contest::new(self.tenure_at_first()),
         };
         self.trace(|| format!("{id:?} starts on {host:?} for {key:?}"));
         let stream = Stream {
@@ -122,6 +125,7 @@ impl World {
             was_kicked: false,
             warm_until: Instant::ZERO,
             was_superseded: false,
+            tenure: self.tenure_at_first(),
             deserted_since: None,
             started_at: self.now,
             is_move_asked: false,
@@ -131,8 +135,25 @@ impl World {
         self.streams.insert(id, stream);
         self.logs.insert(id, Log::default());
         self.hosts.insert(id, host);
+        if self.plan.has_redis {
+            self.after_us(0, 500_000, Event::Leased { stream: id, tenure: Tenure::Owner });
+        }
         self.drain(id);
     }
+
+    /// Until Redis has confirmed a lease, another node's word holds.
+    fn tenure_at_first(&self) -> Tenure {
+        if self.plan.has_redis { Tenure::Other } else { Tenure::Alone }
+    }
+
+    pub(crate) fn leased(&mut self, id: StreamId, tenure: Tenure) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.tenure = tenure;
+            self.counts.leases_changed += 1;
+        }
+        self.feed(id, Input::Tenure(tenure));
+    }
+
     /// A viewer's shard asks to get in.
     pub(crate) fn join(&mut self, here: ShardId, subscribe: Subscribe) {
         if !self.is_asked_by_the_living(here, &subscribe) {

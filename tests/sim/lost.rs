@@ -101,7 +101,13 @@ impl World {
                 let sub = self.shards[usize::from(lost.0)].subs.get_mut(&stream);
                 sub.expect("a seat has a handle").feed.leave(person);
             }
-            self.maybe_return(person);
+            if self.prng.chance(700) {
+                // Players ask again at once.
+                self.people[person].wants_the_same();
+                self.after_us(0, 100_000, Event::Come { person });
+            } else {
+                self.maybe_return(person);
+            }
         }
         self.shards[usize::from(lost.0)].subs.clear();
     }

@@ -58,7 +58,8 @@ fn the_world_may_be_bad() {
     let counts = number("SIM_COUNT").is_some();
     let begin = number("SIM_FROM").unwrap_or(0);
     let mut from = begin;
-    for seed in begin..begin + number("SIM_SEEDS").unwrap_or(SEEDS) {
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    for seed in begin..begin + seeds {
         if seed - from == SEEDS_PER_ARENA {
             from = seed;
             media::renew_arena();
@@ -79,7 +80,7 @@ fn the_world_may_be_bad() {
     assert!(failed.is_empty(), "{} seeds fail, the first are {first:?}", failed.len());
     println!("{totals:?}");
     if begin == 0 {
-        totals.assert_something_happened();
+        totals.assert_something_happened(seeds);
     }
 }
 

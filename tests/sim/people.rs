@@ -78,6 +78,10 @@ impl Person {
         self.place == Place::Waiting(id) || self.place == Place::Started(id)
     }
 
+    pub(crate) fn wants_the_same(&mut self) {
+        self.wish.clone_from(&self.asked);
+    }
+
     fn is_asking(&self) -> bool {
         matches!(self.place, Place::Resolving { .. } | Place::Subscribing | Place::Waiting(_))
     }
@@ -365,7 +369,7 @@ impl World {
     pub(crate) fn ask_anew(&mut self, person: usize) {
         let at = &mut self.people[person];
         at.place = Place::Away;
-        at.wish.clone_from(&at.asked);
+        at.wants_the_same();
         self.come(person);
     }
 

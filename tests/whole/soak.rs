@@ -129,6 +129,8 @@ impl World {
         let roads = engines.each_ref().map(|engine| FaultProxy::to(engine.addr()));
         let specs = format!("{},name=e0 {},name=e1", roads[0].address, roads[1].address);
         let start = Server::with_specs(&specs).set("RINGCAST_SEND_STALL_TIMEOUT", "2");
+        // A road that stands still is left before nobody has been served for too long.
+        let start = start.set("RINGCAST_STALL_TIMEOUT", "5");
         let server = start.set("RINGCAST_MEMORY", "64MiB").start().ready();
         let now = rig::stopwatch();
         let (returning, damaged_at, seen) = (None, None, Seen::new());
