@@ -40,10 +40,12 @@ const DROUGHT_MAX: Duration = Duration::from_secs(10);
 const REST_EVERY: Duration = Duration::from_secs(60);
 /// Between two deaths of an engine; it is back within two seconds.
 const KILL_EVERY: Duration = Duration::from_secs(7);
-/// In each minute bytes are damaged for so long. What damaged bytes are is not the broadcast any
-/// more, also for those who join behind them: they are not compared until some seconds later.
+/// In each two minutes bytes are damaged for so long. What damaged bytes are is not the broadcast any
+/// more, also for those who join behind them: they are not compared until some seconds later. A stream
+/// whose engines have both died waits for 20 s, with such bytes at the end of its ring.
+const DAMAGE_EVERY_S: u64 = 120;
 const DAMAGE_S: u64 = 8;
-const DAMAGE_LINGERS: Duration = Duration::from_secs(12);
+const DAMAGE_LINGERS: Duration = Duration::from_secs(35);
 
 fn path(n: u32) -> String {
     format!("/ace/getstream?infohash={}", rig::infohash(2_000 + n))
@@ -178,7 +180,7 @@ impl World {
             4 => road.stall(true),
             _ => {}
         }
-        if self.begun.elapsed().as_secs() % 60 >= 60 - DAMAGE_S {
+        if self.begun.elapsed().as_secs() % DAMAGE_EVERY_S >= DAMAGE_EVERY_S - DAMAGE_S {
             road.damage_every(2_000 + 10 * size);
             self.damaged_at = Some(rig::stopwatch());
         }
