@@ -21,6 +21,7 @@ use crate::shard::message::Claim;
 use crate::shard::message::Message;
 use crate::shard::message::Watching;
 use crate::stream::Answer;
+use crate::stream::Failure;
 use crate::stream::Output;
 use crate::stream::Wish;
 
@@ -190,6 +191,9 @@ impl Core {
             }
             Output::Failover { from, reason } => {
                 self.stats.failover(reason);
+                if reason == Failure::Silent.as_str() {
+                    self.ask_pool(pool::Input::Quiet { engine: from });
+                }
                 self.log_failover(serial, from, reason);
                 let name = self.sources[&serial].engine_names.get(&from);
                 let from = name.cloned().unwrap_or_default();

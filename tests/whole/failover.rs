@@ -58,7 +58,7 @@ fn facts(server: &Server, n: u32) -> (u64, u64) {
 /// Four seconds of stream for everybody; the longest that anybody was without a packet of it, and
 /// without any byte at all.
 fn watched(watches: &[Watch]) -> (Duration, Duration) {
-    watches.iter().for_each(|watch| watch.await_more(4 * SECOND));
+    rig::watch_together(watches, 4 * SECOND);
     let worst = |of: fn(&Watch) -> Duration| watches.iter().map(of).max().unwrap();
     (worst(Watch::worst_quiet), worst(Watch::worst_gap))
 }

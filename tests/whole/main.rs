@@ -14,6 +14,7 @@ mod engines;
 mod failover;
 mod failures;
 mod faults;
+mod frozen;
 mod hanging;
 mod http;
 mod isolation;

@@ -58,6 +58,19 @@ fn an_engine_that_answers_and_gives_no_bytes_rests_all_the_same() {
 }
 
 #[test]
+fn an_engine_whose_body_fell_silent_is_asked_at_once_and_comes_last_when_it_hangs() {
+    let mut bench = Bench::new("10.0.0.1,name=a,forwarded 10.0.0.2,name=b");
+    let engine = bench.pool.find("a").unwrap();
+    bench.advance(seconds(3));
+    bench.silent.insert(address("10.0.0.1:6878"));
+    bench.handle(Input::Quiet { engine });
+    assert_eq!(bench.chosen(), "a", "nothing is known against it yet");
+    // Its turn would have come at ten seconds.
+    bench.advance(seconds(9));
+    assert_eq!((bench.chosen(), bench.chosen()), ("b".to_owned(), "b".to_owned()));
+}
+
+#[test]
 fn a_second_start_takes_from_those_who_have_nothing_to_do() {
     let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b 10.0.0.3,name=c");
     let spare = |bench: &mut Bench| {
@@ -67,6 +80,17 @@ fn a_second_start_takes_from_those_who_have_nothing_to_do() {
     assert_eq!(bench.chosen(), "a");
     assert_eq!(spare(&mut bench), Ok("b".to_owned()), "two of three are idle");
     assert_eq!(spare(&mut bench), Err(Denied::NoneToSpare), "one of three is");
+}
+
+#[test]
+fn what_another_node_does_on_an_engine_is_something_to_do() {
+    let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b 10.0.0.3,name=c");
+    let spare = |bench: &mut Bench| bench.select_with(|select| select.need = Need::Spare);
+    bench.handle(Input::Elsewhere(BTreeMap::from([("b".to_owned(), 2)])));
+    assert_eq!(bench.chosen(), "a");
+    assert_eq!(spare(&mut bench), Err(Denied::NoneToSpare), "one of three is idle");
+    bench.handle(Input::Elsewhere(BTreeMap::new()));
+    assert_eq!(spare(&mut bench).unwrap().name.as_ref(), "b", "two of three are");
 }
 
 /// The shards that were told to leave an engine.

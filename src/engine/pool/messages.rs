@@ -119,6 +119,10 @@ pub enum Input {
     Media {
         engine: EngineId,
     },
+    /// A body of it has fallen silent, which may be the broadcast's fault: it is asked whether it lives.
+    Quiet {
+        engine: EngineId,
+    },
     Drain {
         engine: EngineId,
         draining: bool,

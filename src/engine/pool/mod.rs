@@ -137,12 +137,8 @@ impl Pool {
             Input::Pass { reservation, to } => self.pass(reservation, to),
             Input::ConnectFailed { engine, address } => self.connect_failed(engine, address, now),
             Input::Outcome { engine, result } => self.outcome(engine, result, now),
-            Input::Media { engine } => {
-                if let Some(engine) = self.engines.get_mut(&engine) {
-                    engine.breaker.succeeded();
-                    self.has_changed = true;
-                }
-            }
+            Input::Media { engine } => self.gave_media(engine),
+            Input::Quiet { engine } => self.fell_silent(engine, now),
             Input::Drain { engine, draining } => {
                 if let Some(engine) = self.engines.get_mut(&engine) {
                     engine.drain_asked = draining;
@@ -230,6 +226,19 @@ impl Pool {
         }
         assert_eq!(self.by_address.len(), self.engines.len());
         assert!(self.reservations.values().all(|held| self.engines.contains_key(&held.engine)));
+    }
+
+    fn gave_media(&mut self, engine: EngineId) {
+        if let Some(engine) = self.engines.get_mut(&engine) {
+            engine.breaker.succeeded();
+            self.has_changed = true;
+        }
+    }
+
+    fn fell_silent(&mut self, engine: EngineId, now: Instant) {
+        if let Some(engine) = self.engines.get_mut(&engine) {
+            engine.health.ask_soon(now);
+        }
     }
 
     fn note_elsewhere(&mut self, sessions: &BTreeMap<String, u32>) {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each file of tests uses its part")]
 
+pub(crate) mod apart;
 mod client;
 mod fault;
 mod metrics;
@@ -13,6 +14,7 @@ pub(crate) mod tool;
 mod watch;
 mod web;
 
+pub(crate) use apart::EngineApart;
 pub(crate) use client::Asked;
 pub(crate) use client::Player;
 pub(crate) use client::Reply;
@@ -30,6 +32,7 @@ pub(crate) use server::Server;
 pub(crate) use server::Start;
 pub(crate) use steady::steadily;
 pub(crate) use watch::Watch;
+pub(crate) use watch::watch_together;
 pub(crate) use web::Web;
 pub(crate) use web::json;
 

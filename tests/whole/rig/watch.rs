@@ -30,6 +30,12 @@ struct Shared {
 /// waited for with a time-out.
 const LONG_GAP: Duration = Duration::from_millis(400);
 
+/// Waits until each has so many bytes more than now.
+pub(crate) fn watch_together(watches: &[Watch], bytes: u64) {
+    let until: Vec<_> = watches.iter().map(|watch| watch.bytes() + bytes).collect();
+    watches.iter().zip(until).for_each(|(watch, until)| watch.await_until(until));
+}
+
 impl Watch {
     pub(crate) fn of(mut player: Player) -> Self {
         assert_eq!(player.status, 200, "{}", player.head);
@@ -88,10 +94,15 @@ impl Watch {
 
     /// Waits until so many bytes more have come.
     pub(crate) fn await_more(&self, bytes: u64) {
-        let until = self.shared.bytes.load(Ordering::Acquire) + bytes;
-        super::eventually("the stream to go on", || {
-            (self.shared.bytes.load(Ordering::Acquire) >= until).then_some(())
-        });
+        self.await_until(self.bytes() + bytes);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Acquire)
+    }
+
+    fn await_until(&self, bytes: u64) {
+        super::eventually("the stream to go on", || (self.bytes() >= bytes).then_some(()));
     }
 
     /// The server closed it.
