@@ -134,6 +134,8 @@ pub enum EngineState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct OfflineRecord {
     pub id: String,
+    /// What it was asked for as, where that is another id.
+    pub content_id: Option<String>,
     pub reason: String,
     pub since: f64,
     pub until: f64,

@@ -12,6 +12,7 @@ use crate::base::time::Instant;
 use crate::engine::pool;
 use crate::engine::spec::Spec;
 use crate::http::render::ErrorCode;
+use crate::registry::directory::OfflineRow;
 use crate::shard::audience::Phase;
 use crate::shard::blocks::Person;
 use crate::shard::core::Core;
@@ -41,7 +42,13 @@ pub(crate) enum Order {
         id: Infohash,
         span: Duration,
     },
-    ClearOffline(Infohash),
+    /// The infohash that an engine gave for a content id, for an order that names the id.
+    FindInfohash(Infohash),
+    /// By either.
+    ClearOffline {
+        id: Infohash,
+        infohash: Option<Infohash>,
+    },
     AddEngines(Vec<Spec>),
     DrainEngine {
         engine: String,
@@ -71,7 +78,13 @@ impl Core {
                 None => Done::NotMine,
             },
             Order::WarmStream { id, span } => self.warm_stream(id, span),
-            Order::ClearOffline(id) => self.clear_offline(id),
+            Order::FindInfohash(id) => match self.resolver.infohash_of(&Target::Id(id), self.now) {
+                Some(infohash) => {
+                    Done::Begun(serde_json::json!({ "infohash": infohash.to_string() }))
+                }
+                None => Done::NotMine,
+            },
+            Order::ClearOffline { id, infohash } => self.clear_offline(id, infohash),
             Order::AddEngines(specs) => self.add_engines(specs),
             Order::DrainEngine { engine, draining } => self.drain_engine(&engine, draining),
             Order::RemoveEngine(engine) => self.remove_engine(&engine),
@@ -159,17 +172,22 @@ impl Core {
         Done::Begun(serde_json::json!({ "id": id, "blocked_seconds": blocked_seconds }))
     }
 
-    fn clear_offline(&mut self, id: Infohash) -> Done {
-        let named = |target: &Target| crate::shard::source::provisional(target) == id;
+    /// Under this id, or made through it. What led there is asked anew.
+    fn clear_offline(&mut self, id: Infohash, infohash: Option<Infohash>) -> Done {
+        let own = |row: &OfflineRow| crate::shard::source::provisional(&row.target);
+        let is_meant = |mark: Infohash| mark == id || Some(mark) == infohash;
+        let named = |row: &OfflineRow| is_meant(own(row)) || row.content_id == Some(id);
         let rows = self.directory.offline(self.now).into_iter();
-        let meant: Vec<Target> = rows.map(|row| row.target).filter(named).collect();
-        if meant.is_empty() {
-            return Done::NotMine;
+        let meant: Vec<OfflineRow> = rows.filter(named).collect();
+        let Some(cleared) = meant.first().map(own) else { return Done::NotMine };
+        for row in meant {
+            self.directory.clear_offline(&row.target);
+            let asked = [Some(own(&row)), row.content_id, Some(id)];
+            for id in asked.into_iter().flatten() {
+                self.tell_home(Target::Id(id), |target| Message::Forget { target });
+            }
         }
-        meant.iter().for_each(|target| {
-            self.directory.clear_offline(target);
-        });
-        Done::Begun(serde_json::json!({ "id": id.to_string() }))
+        Done::Begun(serde_json::json!({ "id": cleared.to_string() }))
     }
 
     fn add_engines(&mut self, specs: Vec<Spec>) -> Done {

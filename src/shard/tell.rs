@@ -217,6 +217,7 @@ impl Core {
         let rows = self.directory.offline(now).into_iter();
         rows.map(|row| OfflineRecord {
             id: crate::shard::source::provisional(&row.target).to_string(),
+            content_id: row.content_id.map(|id| id.to_string()),
             reason: row.reason,
             since: wall - now.since(row.since).as_secs_f64(),
             until: wall + row.retry_in.as_secs_f64(),

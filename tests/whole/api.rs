@@ -139,8 +139,14 @@ const ENGINE: &[(&str, Kind)] = &[
     ("last_error", TextOrNull),
 ];
 
-const OFFLINE: &[(&str, Kind)] =
-    &[("id", Text), ("reason", Text), ("since", Number), ("until", Number), ("failures", Count)];
+const OFFLINE: &[(&str, Kind)] = &[
+    ("id", Text),
+    ("content_id", TextOrNull),
+    ("reason", Text),
+    ("since", Number),
+    ("until", Number),
+    ("failures", Count),
+];
 
 /// The rows of a list page, which has the envelope of all lists.
 fn rows(server: &Server, path: &str, name: &str) -> Vec<Value> {

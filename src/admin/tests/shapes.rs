@@ -42,7 +42,8 @@ fn records_have_the_promised_names() {
     let names = "id host port source state forwarded sessions max_sessions version \
                  last_answer_at failures rests last_error";
     assert_eq!(keys(&one(&EngineRecord::default())), sorted(names));
-    assert_eq!(keys(&one(&OfflineRecord::default())), sorted("id reason since until failures"));
+    let names = "id content_id reason since until failures";
+    assert_eq!(keys(&one(&OfflineRecord::default())), sorted(names));
 }
 
 #[test]
