@@ -82,6 +82,7 @@ pub(crate) async fn page(shard: &Shard, change: Change, body: &[u8]) -> Page {
             let infohash = find_infohash(shard, id).await;
             (Order::ClearOffline { id, infohash }, "this id is not known to be offline")
         }
+        Change::EndRest(engine) => (Order::EndRest(engine), "no engine of this name rests"),
         Change::DrainEngine { engine, draining } => {
             (Order::DrainEngine { engine, draining }, "no such engine")
         }

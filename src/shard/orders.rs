@@ -55,6 +55,8 @@ pub(crate) enum Order {
         draining: bool,
     },
     RemoveEngine(String),
+    /// It is chosen as if it had never failed.
+    EndRest(String),
 }
 
 /// What a shard says of an order.
@@ -88,6 +90,7 @@ impl Core {
             Order::AddEngines(specs) => self.add_engines(specs),
             Order::DrainEngine { engine, draining } => self.drain_engine(&engine, draining),
             Order::RemoveEngine(engine) => self.remove_engine(&engine),
+            Order::EndRest(engine) => self.end_rest(&engine),
         }
     }
 
@@ -208,6 +211,17 @@ impl Core {
     fn remove_engine(&mut self, name: &str) -> Done {
         let Some(engine) = self.find_engine(name) else { return Done::NotMine };
         self.feed_pool(pool::Input::Remove { engine });
+        Done::Begun(serde_json::json!({ "id": name }))
+    }
+
+    fn end_rest(&mut self, name: &str) -> Done {
+        let Some(engine) = self.find_engine(name) else { return Done::NotMine };
+        let rows = self.pool.as_ref().map(pool::Pool::rows).unwrap_or_default();
+        let mut rests = rows.into_iter().filter(|row| row.id == engine).filter_map(|row| row.rest);
+        if !rests.any(|rest| rest.until > self.now) {
+            return Done::NotMine;
+        }
+        self.feed_pool(pool::Input::EndRest { engine });
         Done::Begun(serde_json::json!({ "id": name }))
     }
 

@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::breaker::Breaker;
+pub use self::breaker::Rest;
 use self::engine::Engine;
 use self::engine::Transition;
 pub use self::health::EngineState;
@@ -146,13 +147,14 @@ impl Pool {
             Input::Drain { engine, draining } => {
                 if let Some(engine) = self.engines.get_mut(&engine) {
                     engine.drain_asked = draining;
-                    if !draining {
-                        // Whoever takes it back in trusts it.
-                        engine.breaker = Breaker::default();
-                    }
                     self.has_changed = true;
                 }
+                if !draining {
+                    // Whoever takes it back in trusts it.
+                    self.end_rest(engine);
+                }
             }
+            Input::EndRest { engine } => self.end_rest(engine),
             Input::Elsewhere(sessions) => self.note_elsewhere(&sessions),
         }
         self.handle_timeout(now);
@@ -230,6 +232,13 @@ impl Pool {
         }
         assert_eq!(self.by_address.len(), self.engines.len());
         assert!(self.reservations.values().all(|held| self.engines.contains_key(&held.engine)));
+    }
+
+    fn end_rest(&mut self, id: EngineId) {
+        if let Some(engine) = self.engines.get_mut(&id) {
+            engine.breaker = Breaker::default();
+            self.has_changed = true;
+        }
     }
 
     fn note_elsewhere(&mut self, sessions: &BTreeMap<String, u32>) {
