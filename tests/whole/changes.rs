@@ -80,6 +80,8 @@ fn a_viewer_is_ended_and_kept_out() {
     let refused = rig::get(server.address, &play("a"));
     let message = Refusal::new(403, "forbidden").check("one who is kept out", &refused);
     assert!(message.contains("operator"), "{message}");
+    let seconds: u64 = refused.header("retry-after").expect("how long").parse().unwrap();
+    assert!((1..=61).contains(&seconds), "{seconds}");
     // The same address under another name is somebody else.
     assert_eq!(Player::open(server.address, &play("b")).status, 200);
     assert!(bob.play_on(SECOND).is_unbroken());
