@@ -26,9 +26,8 @@ impl Core {
             Message::Unresolved { token, payer } => self.on_unresolved(token, payer),
             Message::Confirmed { target, infohash } => self.on_confirmed(target, infohash),
             Message::Forget { target } => self.on_forget(target),
-            Message::Offline { key, reason } => {
-                self.directory.mark_offline(&key, &reason, self.now);
-            }
+            Message::Hold { target, infohash, until } => self.on_hold(target, infohash, until),
+            Message::Offline { key, reason, open } => self.on_offline(&key, &reason, open),
             Message::Online { key } => self.directory.mark_online(&key),
             Message::Release { key, from } => self.on_release(&key, from),
             Message::Claim(claim) => self.on_claim(claim),

@@ -115,9 +115,17 @@ pub(crate) enum Message {
     Forget {
         target: Target,
     },
+    /// What it led to is offline until then.
+    Hold {
+        target: Target,
+        infohash: Infohash,
+        until: Instant,
+    },
     Offline {
         key: Target,
         reason: String,
+        /// How an engine was asked for it.
+        open: Target,
     },
     Online {
         key: Target,

@@ -9,6 +9,7 @@ use crate::rig::eventually;
 use ace_emulator::Channel;
 use ace_emulator::Emulator;
 use ace_emulator::Knob;
+use serde_json::Value;
 
 const SECOND: u64 = 250_000;
 
@@ -16,9 +17,13 @@ fn path(n: u32) -> String {
     format!("/ace/getstream?infohash={}", rig::infohash(n))
 }
 
+fn change(server: &Server, method: &str, path: &str) -> Reply {
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    rig::exchange(server.address, head.as_bytes())
+}
+
 fn post(server: &Server, path: &str) -> Reply {
-    let request = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
-    rig::exchange(server.address, request.as_bytes())
+    change(server, "POST", path)
 }
 
 /// Two engines of one broadcast; the first one is chosen first.
@@ -141,12 +146,24 @@ fn an_engine_that_fails_three_times_is_asked_no_more_for_a_while() {
         rig::await_stops(&engines[1], u64::from(n));
     }
     assert_eq!(engines[0].control().counters().getstreams, 3, "then it rests");
-    let rows = server.api("/api/v1/engines");
-    let rests = |name: &str| {
+    let rest = |name: &str| {
+        let rows = server.api("/api/v1/engines");
         let row = rows["engines"].as_array().unwrap().iter().find(|row| row["id"] == name);
-        row.unwrap()["rests"].clone()
+        row.unwrap()["rest"].clone()
     };
-    assert_eq!((rests("a"), rests("b")), (true.into(), false.into()));
+    let a = rest("a");
+    assert!(a["reason"].as_str().is_some_and(|text| text.contains("premium")), "{a}");
+    assert!(a["until"].as_f64().is_some_and(|until| until > 1e9), "{a}");
+    assert_eq!(rest("b"), Value::Null);
+    // Until an operator says otherwise.
+    let ended = |name: &str| change(&server, "DELETE", &format!("/api/v1/engines/{name}/rest"));
+    assert_eq!((ended("b").status, ended("c").status), (404, 404), "what does not rest");
+    let reply = ended("a");
+    assert_eq!((reply.status, &*reply.text()), (200, "{\"id\":\"a\"}"));
+    assert_eq!((rest("a"), ended("a").status), (Value::Null, 404));
+    let mut player = Player::open(server.address, &path(864));
+    player.play(SECOND);
+    assert_eq!(engines[0].control().counters().getstreams, 4, "it is asked again");
 }
 
 /// Two names of one content: what is wanted of the one is wanted of the other once that is known.

@@ -30,13 +30,18 @@ fn an_engine_that_fails_whatever_is_asked_of_it_rests() {
     assert_eq!((bench.chosen(), bench.chosen()), ("a".to_owned(), "b".to_owned()));
     let engine = bench.pool.find("a").unwrap();
     bench.handle(Input::Media { engine });
-    assert_eq!(bench.row("a").rests_until, None);
+    assert_eq!(bench.row("a").rest, None);
     assert_eq!(bench.chosen(), "a");
-    // An operator ends a rest by taking it back in.
-    (0..3).for_each(|_| fails(&mut bench, "a"));
-    assert!(bench.row("a").rests_until.is_some());
-    bench.handle(Input::Drain { engine, draining: false });
-    assert_eq!(bench.row("a").rests_until, None);
+    // An operator ends a rest, by a word or by taking it back in.
+    for word in [Input::EndRest { engine }, Input::Drain { engine, draining: false }] {
+        (0..3).for_each(|_| fails(&mut bench, "a"));
+        let rest = bench.row("a").rest.expect("it rests");
+        assert_eq!((rest.until, rest.reason.as_str()), (seconds(11 + 10), "broken"));
+        assert_eq!(bench.chosen(), "b");
+        bench.handle(word);
+        assert_eq!(bench.row("a").rest, None);
+        assert_eq!(bench.chosen(), "a", "as if it had never failed");
+    }
 }
 
 #[test]
@@ -48,13 +53,13 @@ fn an_engine_that_answers_and_gives_no_bytes_rests_all_the_same() {
         bench.handle(Input::Outcome { engine, result: Ok(()) });
         bench.handle(Input::Outcome { engine, result: Err(Failure::Cut) });
     }
-    assert!(bench.row("a").rests_until.is_some());
+    assert!(bench.row("a").rest.is_some());
     assert_eq!((bench.chosen(), bench.chosen()), ("b".to_owned(), "b".to_owned()));
     bench.handle(Input::Outcome { engine, result: Ok(()) });
-    assert!(bench.row("a").rests_until.is_some(), "an answer proves nothing");
+    assert!(bench.row("a").rest.is_some(), "an answer proves nothing");
     bench.handle(Input::Media { engine });
     (0..2).for_each(|_| fails(&mut bench, "a"));
-    assert_eq!(bench.row("a").rests_until, None, "bytes do: it counts anew");
+    assert_eq!(bench.row("a").rest, None, "bytes do: it counts anew");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::breaker::Breaker;
+pub use self::breaker::Rest;
 use self::engine::Engine;
 use self::engine::Transition;
 pub use self::health::EngineState;
@@ -142,13 +143,14 @@ impl Pool {
             Input::Drain { engine, draining } => {
                 if let Some(engine) = self.engines.get_mut(&engine) {
                     engine.drain_asked = draining;
-                    if !draining {
-                        // Whoever takes it back in trusts it.
-                        engine.breaker = Breaker::default();
-                    }
                     self.has_changed = true;
                 }
+                if !draining {
+                    // Whoever takes it back in trusts it.
+                    self.end_rest(engine);
+                }
             }
+            Input::EndRest { engine } => self.end_rest(engine),
             Input::Elsewhere(sessions) => self.note_elsewhere(&sessions),
         }
         self.handle_timeout(now);
@@ -231,6 +233,13 @@ impl Pool {
     fn gave_media(&mut self, engine: EngineId) {
         if let Some(engine) = self.engines.get_mut(&engine) {
             engine.breaker.succeeded();
+            self.has_changed = true;
+        }
+    }
+
+    fn end_rest(&mut self, id: EngineId) {
+        if let Some(engine) = self.engines.get_mut(&id) {
+            engine.breaker = Breaker::default();
             self.has_changed = true;
         }
     }
