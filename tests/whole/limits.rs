@@ -11,7 +11,6 @@ use std::io::Read;
 use std::io::Write;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -146,7 +145,9 @@ fn without_descriptors_newcomers_get_a_503_and_nobody_else_notices() {
     let path = Server::play(&rig::content_id(1_640));
     let mut player = Player::open(server.address, &path);
     player.play(SECOND);
-    let mut crowd: Vec<TcpStream> = (0..150).map(|_| rig::connect(server.address)).collect();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut crowd: Vec<rig::Asked> =
+        (0..60).map(|_| Player::send(server.address, request.as_bytes())).collect();
     let full = eventually("a server that is full", || {
         let mut socket = rig::connect(server.address);
         let _ = write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -157,7 +158,6 @@ fn without_descriptors_newcomers_get_a_503_and_nobody_else_notices() {
     assert!(full.contains("no_capacity") && full.contains("open files"), "{full}");
     assert!(full.to_lowercase().contains("retry-after: "), "{full}");
     assert!(player.play_on(2 * SECOND).is_unbroken());
-    // Idle ones go by themselves after five seconds; these go now.
     crowd.clear();
     eventually("a place again", || {
         let asked = Player::ask(server.address, &path);

@@ -5,6 +5,7 @@
 mod client;
 mod fault;
 mod metrics;
+mod meddling;
 pub(crate) mod redis;
 mod refusal;
 pub(crate) mod server;
@@ -26,6 +27,7 @@ pub(crate) use client::whole_reply;
 pub(crate) use fault::FaultProxy;
 pub(crate) use metrics::Scrape;
 pub(crate) use refusal::Refusal;
+pub(crate) use meddling::Meddling;
 pub(crate) use server::Server;
 pub(crate) use server::Start;
 pub(crate) use steady::steadily;
