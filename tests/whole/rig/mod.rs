@@ -2,10 +2,11 @@
 
 #![allow(dead_code, unused_imports, reason = "each file of tests uses its part")]
 
+mod cgroup;
 mod client;
 mod fault;
-mod metrics;
 mod meddling;
+mod metrics;
 pub(crate) mod redis;
 mod refusal;
 pub(crate) mod server;
@@ -14,6 +15,7 @@ pub(crate) mod tool;
 mod watch;
 mod web;
 
+pub(crate) use cgroup::MemoryGroup;
 pub(crate) use client::Asked;
 pub(crate) use client::Player;
 pub(crate) use client::Reply;
@@ -25,9 +27,9 @@ pub(crate) use client::request;
 pub(crate) use client::reserve;
 pub(crate) use client::whole_reply;
 pub(crate) use fault::FaultProxy;
+pub(crate) use meddling::Meddling;
 pub(crate) use metrics::Scrape;
 pub(crate) use refusal::Refusal;
-pub(crate) use meddling::Meddling;
 pub(crate) use server::Server;
 pub(crate) use server::Start;
 pub(crate) use steady::steadily;
