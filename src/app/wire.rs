@@ -41,17 +41,17 @@ pub fn config(settings: &Settings) -> Config {
         send: send_mode(settings.send),
         pin: if settings.pin { host::features().cpus } else { Vec::new() },
         memory_bytes: settings.memory_bytes,
-        sockets_max: sockets_max(settings),
+        files_max: files_max(settings),
         has_nodes: settings.node_url.is_some(),
         heartbeat: settings.heartbeat_interval,
     }
 }
 
-/// What the limit of open files leaves for connections: shards have some eight each (rings, bells,
-/// listeners), an engine a session, its stat, a probe and a stop, and the rest of the program little.
-fn sockets_max(settings: &Settings) -> usize {
-    let ours = FILES_OF_OUR_OWN + 8 * settings.shards + 4 * settings.engines.len();
-    (host::open_files_limit() as usize).saturating_sub(ours).max(1)
+/// What the limit of open files leaves for connections, streams and engines: shards have some eight
+/// each (rings, bells, listeners), and the rest of the program little.
+fn files_max(settings: &Settings) -> usize {
+    let ours = FILES_OF_OUR_OWN + 8 * settings.shards;
+    (host::open_files_limit() as usize).saturating_sub(ours)
 }
 
 /// What a reload may change.

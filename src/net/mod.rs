@@ -14,6 +14,7 @@ pub mod dns;
 pub mod egress;
 pub mod files;
 pub mod host;
+pub mod lack;
 pub mod listen;
 pub mod runtime;
 mod sock;

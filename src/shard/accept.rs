@@ -28,7 +28,6 @@ use crate::router::Routed;
 use crate::shard::api;
 use crate::shard::blocks::Person;
 use crate::shard::change;
-use crate::shard::core::Conversation;
 use crate::shard::core::Shard;
 use crate::shard::join::Joining;
 use crate::shard::join::NotNow;
@@ -82,8 +81,8 @@ fn take(shard: &Shard, accepted: Accepted, next: &mut usize) {
         shard.quietly(|core| (core.me, core.mail.shards(), core.shared.spread));
     let to = ShardId((*next % shards) as u8);
     *next += 1;
-    let socket = shard.quietly(|core| core.shared.sockets.take(None));
-    let Ok(socket) = socket else {
+    let socket = shard.quietly(|core| core.place_of_a_connection());
+    let Some(socket) = socket else {
         return runtime::spawn(turn_away(shard.clone(), accepted));
     };
     if !spread || to == me {
@@ -115,8 +114,7 @@ pub(crate) fn no_room() -> Vec<u8> {
 pub(crate) async fn serve(shard: Shard, accepted: Accepted, socket: Seat) {
     let peer = accepted.peer;
     let Ok(conn) = Conn::from_fd(accepted.fd) else { return };
-    let conversation = Conversation { closer: conn.closer(), socket: Some(socket) };
-    let key = shard.quietly(|core| core.conversations.insert(conversation));
+    let key = shard.quietly(|core| core.conversations.insert(conn.closer(), socket, time::now()));
     // A client that goes away has its own reasons; nothing of it is worth a line.
     let _ = converse(&shard, conn, peer, key).await;
     let draining = shard.quietly(|core| {
@@ -138,6 +136,7 @@ async fn converse(shard: &Shard, mut conn: Conn, peer: SocketAddr, key: usize) -
             Ok(0) => return Ok(()),
             Ok(n) => head.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == io::ErrorKind::TimedOut && !head.is_empty() => {
+                shard.quietly(|core| core.conversations.heard(key));
                 let message = "the request's head did not arrive in time";
                 return refuse(shard, conn, &head, ErrorCode::Timeout, message).await;
             }
@@ -146,6 +145,9 @@ async fn converse(shard: &Shard, mut conn: Conn, peer: SocketAddr, key: usize) -
         match parse_request(&head) {
             Ok(Parse::Partial) => {}
             Ok(Parse::Complete { head: request, consumed }) => {
+                if !shard.quietly(|core| core.conversations.heard(key)) {
+                    return Ok(());
+                }
                 conn.clear_deadline();
                 let agent = request.user_agent().into_owned();
                 let routed =
@@ -176,6 +178,7 @@ async fn converse(shard: &Shard, mut conn: Conn, peer: SocketAddr, key: usize) -
                 };
             }
             Err(bad) => {
+                shard.quietly(|core| core.conversations.heard(key));
                 return refuse(shard, conn, &head, bad.code(), &bad.to_string()).await;
             }
         }
@@ -264,8 +267,7 @@ async fn begin(shard: &Shard, mut conn: Conn, player: Player) -> io::Result<()> 
     };
     // What a player sent behind its head would turn our close into a reset.
     conn.discard(DRAIN_BYTES_MAX);
-    let socket = shard.quietly(|core| core.conversations[player.key].socket.take());
-    let socket = socket.expect("a conversation ends in one viewer at most");
+    let socket = shard.quietly(|core| core.conversations.take_socket(player.key));
     let joining = Joining {
         fd: conn.into_fd()?,
         seat,
@@ -288,6 +290,18 @@ impl Player {
 }
 
 impl crate::shard::core::Core {
+    /// A free one, or that of whoever has kept a connection for longest without a request.
+    fn place_of_a_connection(&mut self) -> Option<Seat> {
+        if let Ok(seat) = self.shared.sockets.take(None) {
+            return Some(seat);
+        }
+        // Both have a descriptor for a moment: only so many may.
+        let leaving = self.shared.leaving.take(None).ok()?;
+        let seat = self.conversations.evict(leaving, time::now())?;
+        self.stats.accepts_shed += 1;
+        Some(seat)
+    }
+
     fn may_join(&self, player: &Player, limited_as: Option<IpAddr>) -> Result<Seat, NotNow> {
         if self.draining {
             let refusal = NotNow::new(ErrorCode::ShuttingDown, "this server is shutting down");

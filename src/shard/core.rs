@@ -10,7 +10,6 @@ use crate::base::ids::ViewerId;
 use crate::base::time;
 use crate::base::time::Instant;
 use crate::engine::pool::Pool;
-use crate::net::Closer;
 use crate::net::egress::Event;
 use crate::net::egress::RingEgress;
 use crate::net::runtime::Signal;
@@ -24,6 +23,7 @@ use crate::shard::audience::Paths;
 use crate::shard::audience::Round;
 use crate::shard::channel::ChannelId;
 use crate::shard::claims::Claims;
+use crate::shard::conversations::Conversations;
 use crate::shard::gather::Gather;
 use crate::shard::leasing::Contests;
 use crate::shard::live::Live;
@@ -33,7 +33,6 @@ use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
 use crate::shard::mirror::Teller;
 use crate::shard::seats::Paid;
-use crate::shard::seats::Seat;
 use crate::shard::source::Source;
 use crate::shard::stats::Stats;
 use crate::viewer::CloseReason;
@@ -93,13 +92,6 @@ pub(crate) struct Place {
     pub(crate) entry: usize,
 }
 
-/// A connection that is no viewer (yet).
-pub(crate) struct Conversation {
-    pub(crate) closer: Closer,
-    /// Its place among all connections, until a viewer takes it along.
-    pub(crate) socket: Option<Seat>,
-}
-
 /// What an answer of the pool is for.
 #[derive(Debug)]
 pub(crate) enum Wanted {
@@ -152,8 +144,7 @@ pub(crate) struct Core {
     /// Only with Redis.
     pub(crate) teller: Option<Teller>,
     pub(crate) draining: bool,
-    /// Connections that are no viewers (yet): their head is read, or a page is written.
-    pub(crate) conversations: Slab<Conversation>,
+    pub(crate) conversations: Conversations,
     /// When viewers who have not taken the last of their bytes by now are closed all the same.
     drain_until: Instant,
     abort_at: Instant,
@@ -267,7 +258,7 @@ impl Core {
             stats,
             teller: outbox.map(|outbox| Teller::new(outbox, config.heartbeat)),
             draining: false,
-            conversations: Slab::new(),
+            conversations: Conversations::default(),
             drain_until: Instant::NEVER,
             abort_at: Instant::NEVER,
             look_at: Instant::ZERO,
@@ -455,7 +446,7 @@ impl Core {
         crate::net::runtime::spawn(async move {
             crate::net::runtime::sleep(LAST_WORDS_MAX).await;
             shard.quietly(|core| {
-                core.conversations.iter().for_each(|(_, one)| one.closer.shutdown_read());
+                core.conversations.end_the_silent();
             });
         });
     }

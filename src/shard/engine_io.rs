@@ -23,11 +23,13 @@ use crate::http::head::parse_response;
 use crate::net::Closer;
 use crate::net::conn::Conn;
 use crate::net::conn::Sweep;
+use crate::net::lack;
 use crate::registry::resolver::QueryId;
 use crate::registry::resolver::QueryReply;
 use crate::shard::core::Shard;
 use crate::shard::ingest::Flow;
 use crate::shard::journaling;
+use crate::shard::seats::Seat;
 use crate::shard::translate;
 use crate::stream;
 use crate::stream::Input;
@@ -43,6 +45,8 @@ const STAT_MAX: Duration = Duration::from_secs(5);
 const STOP_MAX: Duration = Duration::from_secs(3);
 /// Before some stops: whether there is anything to stop.
 const REPLACED_MAX: Duration = Duration::from_secs(1);
+/// A stop for which there was no descriptor is tried again after this.
+const LACK_PAUSE: Duration = Duration::from_millis(100);
 /// The session that a reply opened is given up by the engine when nobody reads it for so long.
 const ACTIVITY_TIMEOUT_SECONDS: u32 = 60;
 
@@ -63,6 +67,13 @@ pub(crate) struct Trouble {
     pub(crate) failure: Failure,
 }
 
+impl Trouble {
+    /// Of something of ours.
+    const fn is_lack(&self) -> bool {
+        matches!(self.failure, Failure::Lack(_))
+    }
+}
+
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
         Self { connecting: false, failure }
@@ -70,6 +81,9 @@ impl From<Failure> for Trouble {
 }
 
 fn cut(error: &io::Error) -> Trouble {
+    if let Some(text) = lack::of(error) {
+        return Failure::Lack(text).into();
+    }
     let silent = error.kind() == io::ErrorKind::TimedOut;
     if silent { Failure::Silent.into() } else { Failure::Cut.into() }
 }
@@ -81,7 +95,10 @@ async fn connect(address: &Address, deadline: Instant) -> Result<Conn, Trouble> 
             conn.set_deadline(deadline, Sweep::Both);
             Ok(conn)
         }
-        Err(_) => Err(Trouble { connecting: true, failure: Failure::Refused }),
+        Err(error) => Err(match lack::of_connect(&error, address.socket) {
+            Some(text) => Failure::Lack(text).into(),
+            None => Trouble { connecting: true, failure: Failure::Refused },
+        }),
     }
 }
 
@@ -163,10 +180,11 @@ pub(crate) async fn exchange(
     Ok((headed.status, body))
 }
 
-/// Tells the pool how it went.
+/// Tells the pool how it went; of an engine that could not be asked there is nothing to tell.
 fn report(shard: &Shard, address: &Address, trouble: Option<&Trouble>) {
     let engine = address.engine;
     let input = match trouble {
+        Some(trouble) if trouble.is_lack() => return,
         Some(trouble) if trouble.connecting => {
             pool::Input::ConnectFailed { engine, address: address.socket }
         }
@@ -259,7 +277,8 @@ pub(crate) async fn ask_status(
     let result = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
     let result = result.and_then(|(status, body)| Ok(reply::engine_status(status, &body)?));
     report(&shard, &address, result.as_ref().err());
-    let answers = result.is_ok();
+    // Where it could not be asked nothing speaks against it: what comes next finds out.
+    let answers = result.is_ok() || result.is_err_and(|trouble| trouble.is_lack());
     shard.with(|core| core.feed(serial, Input::Status { generation, answers }));
 }
 
@@ -290,7 +309,12 @@ async fn ask_to_stop(address: &Address, path: &str) -> Outcome {
     }
     let deadline = time::now() + STOP_MAX;
     let path = request::command(path, request::Command::Stop);
-    let result = exchange(address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+    let mut result = exchange(address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+    while result.as_ref().is_err_and(Trouble::is_lack) && time::now() + LACK_PAUSE < deadline {
+        // Nobody else will say it.
+        crate::net::runtime::sleep(LACK_PAUSE).await;
+        result = exchange(address, &path, deadline, reply::REPLY_BYTES_MAX).await;
+    }
     let stopped = result.is_ok_and(|(status, body)| reply::command(status, &body).is_ok());
     if stopped { Outcome::Stopped } else { Outcome::Lost }
 }
@@ -443,8 +467,7 @@ pub(crate) enum Bytes<'a> {
 /// A question of the resolver.
 pub(crate) async fn media_files(
     shard: Shard,
-    query: QueryId,
-    id: Infohash,
+    (query, id, _place): (QueryId, Infohash, Seat),
     address: Address,
     deadline: Instant,
 ) {
@@ -452,6 +475,7 @@ pub(crate) async fn media_files(
     let result = exchange(&address, &path, deadline, reply::REPLY_BYTES_MAX).await;
     let result = result.and_then(|(status, body)| Ok(reply::media_files(status, &body)?));
     report(&shard, &address, result.as_ref().err());
+    let is_lack = result.as_ref().is_err_and(Trouble::is_lack);
     let reply = match result {
         Ok(reply::MediaFiles::Infohash(infohash)) => QueryReply::Infohash(infohash),
         Ok(reply::MediaFiles::Error(text)) => QueryReply::ErrorReply(text),
@@ -459,7 +483,8 @@ pub(crate) async fn media_files(
         Err(Trouble { failure: Failure::Silent, .. }) => QueryReply::Timeout,
         Err(_) => QueryReply::Unreachable,
     };
-    let engine = Some(address.engine);
+    // As if there had been none to ask: that is no fact about this id, nor about the engine.
+    let engine = (!is_lack).then_some(address.engine);
     shard.with(|core| core.on_query_result(query, engine, reply));
 }
 

@@ -10,6 +10,7 @@ use crate::shard::core::Wanted;
 use crate::shard::engine_io;
 use crate::shard::engine_io::Address;
 use crate::shard::message::Message;
+use crate::shard::room;
 use crate::stream::Input;
 use std::time::Duration;
 
@@ -76,8 +77,18 @@ impl Core {
                 self.mail.send(owner, Message::Vacate { engine, leave: false });
             }
             pool::Output::Warning { text } => tracing::warn!("{text}"),
-            pool::Output::Changed => self.tell_engines(),
+            pool::Output::Changed => {
+                self.room_for_engines();
+                self.tell_engines();
+            }
         }
+    }
+
+    /// However many there are by now, whatever the settings name them by.
+    fn room_for_engines(&self) {
+        let engines = self.pool.as_ref().map_or(0, |pool| pool.names().count());
+        let places = room::places(self.shared.config.files_max, engines);
+        self.shared.sockets.set_max(places);
     }
 
     pub(crate) fn on_granted(&mut self, granted: pool::Granted) {
@@ -105,7 +116,12 @@ impl Core {
                 self.feed(serial, input);
             }
             Some(Wanted::Query { query, id, deadline }) => {
-                let task = engine_io::media_files(self.handle(), query, id, address, deadline);
+                let Ok(place) = self.shared.sockets.take(None) else {
+                    // No fact about this id; that there is no room for its stream is said next.
+                    return self.on_query_result(query, None, QueryReply::Unreachable);
+                };
+                let asked = (query, id, place);
+                let task = engine_io::media_files(self.handle(), asked, address, deadline);
                 crate::net::runtime::spawn(task);
             }
             // Asked for by a shard that panicked since.

@@ -1,4 +1,5 @@
-//! How many there may be: viewers in all, viewers of one address, cold starts of one address.
+//! How many there may be: viewers in all, viewers of one address, cold starts of one address; and
+//! how many descriptors.
 //!
 //! Every shard takes seats from the same count, so that a limit holds exactly however many come at
 //! once. A seat or a ticket is given back when it is dropped: with its viewer, with the start that
@@ -22,10 +23,11 @@ pub(crate) struct Seats {
     pub(crate) by_address: Arc<PerAddress>,
 }
 
-/// One viewer's.
+/// One viewer's; or several, of something that needs them all.
 #[derive(Debug)]
 pub(crate) struct Seat {
     seats: Arc<Seats>,
+    count: usize,
     _ticket: Option<Ticket>,
 }
 
@@ -52,19 +54,22 @@ impl Seats {
 
     /// `address` is what the viewer counts under, unless limits do not hold for it.
     pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Full> {
-        if !one_more(&self.taken, self.max.load(Relaxed)) {
-            return Err(Full::Everywhere);
-        }
         // From here on the seat gives itself back.
-        let mut seat = Seat { seats: self.clone(), _ticket: None };
+        let mut seat = self.take_many(1)?;
         seat._ticket = self.by_address.take(address).map_err(|AtLimit| Full::OneAddress)?;
         Ok(seat)
+    }
+
+    /// All of them or none.
+    pub(crate) fn take_many(self: &Arc<Self>, count: usize) -> Result<Seat, Full> {
+        let is_taken = more(&self.taken, count, self.max.load(Relaxed));
+        is_taken.then(|| Seat { seats: self.clone(), count, _ticket: None }).ok_or(Full::Everywhere)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.seats.taken.fetch_sub(1, Relaxed);
+        self.seats.taken.fetch_sub(self.count, Relaxed);
     }
 }
 
@@ -144,7 +149,11 @@ impl Drop for Ticket {
 
 /// Counts one more, unless there are `max` already (0 = no limit).
 pub(crate) fn one_more(count: &AtomicUsize, max: usize) -> bool {
-    let room = |count: usize| (max == 0 || count < max).then_some(count + 1);
+    more(count, 1, max)
+}
+
+fn more(count: &AtomicUsize, n: usize, max: usize) -> bool {
+    let room = |count: usize| (max == 0 || count + n <= max).then_some(count + n);
     count.fetch_update(Relaxed, Relaxed, room).is_ok()
 }
 
@@ -180,6 +189,17 @@ mod tests {
         drop(first);
         assert!(seats.take(household).is_ok());
         assert!(seats.by_address.counts().is_empty());
+    }
+
+    #[test]
+    fn what_needs_several_gets_all_of_them_or_none() {
+        let files = Arc::new(Seats::new(7, 0));
+        let _viewer = files.take(None).unwrap();
+        let stream = files.take_many(5).unwrap();
+        assert_eq!(files.take_many(2).unwrap_err(), Full::Everywhere);
+        assert_eq!(files.taken(), 6, "a refused one takes nothing");
+        drop(stream);
+        assert!(files.take_many(6).is_ok());
     }
 
     #[test]

@@ -27,7 +27,9 @@ use crate::shard::ingest::Ingest;
 use crate::shard::leasing::Question;
 use crate::shard::message::Message;
 use crate::shard::message::Subscribe;
+use crate::shard::room::FILES_OF_A_STREAM;
 use crate::shard::seats::Paid;
+use crate::shard::seats::Seat;
 use crate::stream::Answer;
 use crate::stream::Code;
 use crate::stream::Input;
@@ -79,6 +81,8 @@ pub(crate) struct Source {
     pub(crate) held: Vec<Subscribe>,
     /// What the address that wanted it first pays until it gives bytes, or ends.
     pub(crate) start: Option<Paid>,
+    /// Its places among the descriptors.
+    pub(crate) _files: Seat,
     pub(crate) ended: bool,
     /// How many times over the brain or the ring is at work: after a panic it is half done.
     pub(crate) hands: u32,
@@ -161,6 +165,9 @@ impl Core {
             let code = Code::NoMemory;
             return Err(Answer { code, message, ..no_capacity("RINGCAST_MEMORY") });
         };
+        let Ok(files) = self.shared.sockets.take_many(FILES_OF_A_STREAM) else {
+            return Err(no_capacity("its limit of open files (ulimit -n, LimitNOFILE)"));
+        };
         if !self.shared.stream_opens(self.live.streams_max) {
             return Err(no_capacity("RINGCAST_MAX_STREAMS"));
         }
@@ -203,6 +210,7 @@ impl Core {
             twin_not_before: Instant::ZERO,
             held: Vec::new(),
             start: subscribe.start.paid.take(),
+            _files: files,
             ended: false,
             hands: 0,
             told: crate::shard::mirror::Told::default(),

@@ -34,6 +34,7 @@ use crate::shard::lost::Estate;
 use crate::shard::mailbox;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
+use crate::shard::room;
 use crate::shard::seats;
 use crate::shard::seats::PerAddress;
 use crate::shard::seats::Seats;
@@ -49,6 +50,8 @@ use std::time::Duration;
 
 /// Clients at once that are told that there are too many. They too are open files.
 const TURNED_AWAY_MAX: usize = 32;
+/// Connections at once that have lost their place to a newcomer and are not closed yet.
+const LEAVING_MAX: usize = 16;
 
 /// Everything that a shard needs to know, in plain values.
 #[derive(Clone)]
@@ -71,8 +74,8 @@ pub struct Config {
     /// CPUs to pin to, one a shard; empty = not pinned.
     pub pin: Vec<usize>,
     pub memory_bytes: u64,
-    /// Connections at once, whatever they are for: what the limit of open files has room for.
-    pub sockets_max: usize,
+    /// Descriptors for connections, streams and engines: what the limit of open files leaves.
+    pub files_max: usize,
     /// Other nodes may reach this one: streams are shared with them.
     pub has_nodes: bool,
     /// `PROXY_HEARTBEAT_INTERVAL`: how often Redis hears of each viewer.
@@ -157,10 +160,12 @@ pub(crate) struct Shared {
     /// Cold starts in flight.
     pub(crate) starts: Arc<PerAddress>,
     pub(crate) blocks: Blocks,
-    /// Connections of any kind.
+    /// Places for connections of any kind, and for what streams need (`room`).
     pub(crate) sockets: Arc<Seats>,
     /// Those of them that are only told that there are too many.
     pub(crate) turned_away: Arc<Seats>,
+    /// Those that have lost their place to a newcomer.
+    pub(crate) leaving: Arc<Seats>,
     pub(crate) spread: bool,
     /// Only with Redis.
     pub(crate) mirror: Option<Arc<Status>>,
@@ -248,7 +253,7 @@ impl Fleet {
         let live = &config.live;
         let seats = Seats::new(live.viewers_max, live.viewers_per_address_max);
         let starts = PerAddress::new(live.starts_per_address_max);
-        let sockets = Seats::new(config.sockets_max, 0);
+        let sockets = Seats::new(room::places(config.files_max, 1), 0);
         let shared = Arc::new(Shared {
             config,
             arena,
@@ -264,6 +269,7 @@ impl Fleet {
             blocks: Blocks::default(),
             sockets: Arc::new(sockets),
             turned_away: Arc::new(Seats::new(TURNED_AWAY_MAX, 0)),
+            leaving: Arc::new(Seats::new(LEAVING_MAX, 0)),
             spread,
             mirror,
             streams: AtomicUsize::new(0),

@@ -60,6 +60,7 @@ pub(crate) fn failure(failure: Failure, during: During) -> stream::Failure {
         Failure::Prebuffering(text) | Failure::Premium(text) => stream::Failure::Engine(text),
         Failure::Forbidden => stream::Failure::TakenOver("403 Forbidden".to_owned()),
         Failure::Refused => stream::Failure::Refused,
+        Failure::Lack(text) => stream::Failure::Lack(text),
         Failure::Silent => stream::Failure::Silent,
         Failure::MalformedHead => stream::Failure::MalformedHead,
         Failure::Cut => stream::Failure::Cut,

@@ -143,8 +143,9 @@ impl Session {
                     self.attempt_failed(&Failure::Silent, now);
                 }
             }
-            // Words that say nothing about whether the session lives.
-            Failure::Prebuffering(_)
+            // Words that say nothing about whether the session lives, or no question at all.
+            Failure::Lack(_)
+            | Failure::Prebuffering(_)
             | Failure::Content(_)
             | Failure::Engine(_)
             | Failure::MalformedHead => {}

@@ -1,7 +1,8 @@
 //! From the opened session to its first bytes.
 //!
 //! A prebuffering engine answers nothing, or 500: the same path is asked again until START_TIMEOUT,
-//! and that is no failure. Everything else ends the attempt, and the search decides what is next.
+//! and that is no failure; nor is a lack of ours. Everything else ends the attempt, and the search
+//! decides what is next.
 
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ impl Session {
             && attempt.phase == Phase::Playing(generation)
         {
             attempt.phase = Phase::Body(generation);
+            if let Some(search) = &mut self.search {
+                search.lacks(None);
+            }
         }
     }
 
@@ -52,8 +56,10 @@ impl Session {
         // Nothing of it is left that could be closed.
         attempt.phase = Phase::PlayDue(now);
         self.flow.paused_since = None;
-        let is_prebuffering = matches!(failure, Failure::Prebuffering(_) | Failure::Silent);
-        if is_prebuffering && self.search.is_some() {
+        let is_prebuffering =
+            matches!(failure, Failure::Prebuffering(_) | Failure::Silent | Failure::Lack(_));
+        if is_prebuffering && let Some(search) = &mut self.search {
+            search.lacks(failure.lack());
             let again_ms = PLAY_AGAIN_MS_MIN + self.prng.below(PLAY_AGAIN_MS_SPREAD);
             attempt.phase = Phase::PlayDue(now + Duration::from_millis(again_ms));
             return;

@@ -226,6 +226,9 @@ pub(super) enum Parting {
 pub enum Failure {
     /// No connection: refused, unreachable, unresolvable.
     Refused,
+    /// No connection for want of something of ours, in words that name the setting: nobody's fault
+    /// but ours.
+    Lack(&'static str),
     /// Connected, and no answer in time.
     Silent,
     /// 500 `start timeout`, `download not found`, `failed to start`.
@@ -248,8 +251,9 @@ pub enum Failure {
 
 impl Failure {
     /// Every label, so that a graph begins before the first event.
-    pub const NAMES: [&str; 11] = [
+    pub const NAMES: [&str; 12] = [
         "refused",
+        "lack",
         "silent",
         "prebuffering",
         "content",
@@ -266,6 +270,7 @@ impl Failure {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Refused => "refused",
+            Self::Lack(_) => "lack",
             Self::Silent => "silent",
             Self::Prebuffering(_) => "prebuffering",
             Self::Content(_) => "content",
@@ -282,6 +287,7 @@ impl Failure {
     pub fn text(&self) -> &str {
         match self {
             Self::Refused => "the engine refused the connection",
+            Self::Lack(text) => text,
             Self::Silent => "the engine did not answer",
             Self::MalformedHead => "another reader is on the engine's session",
             Self::Cut => "the engine closed the connection",
@@ -294,11 +300,17 @@ impl Failure {
         }
     }
 
+    /// What we lacked, when that is what it was.
+    pub(super) const fn lack(&self) -> Option<&'static str> {
+        if let Self::Lack(text) = self { Some(*text) } else { None }
+    }
+
     pub(super) const fn parting(&self) -> Parting {
         match self {
             Self::TakenOver(_) => Parting::Superseded,
             Self::Cut | Self::ShardLost | Self::Gone(_) => Parting::AskThenStop,
             Self::Refused
+            | Self::Lack(_)
             | Self::Silent
             | Self::Prebuffering(_)
             | Self::Content(_)

@@ -215,7 +215,8 @@ impl Session {
             // Its connection is gone, what waited of it is not.
             self.emit(Output::CloseBody { generation });
         }
-        let is_prebuffering = matches!(failure, Failure::Prebuffering(_) | Failure::Silent);
+        let is_prebuffering =
+            matches!(failure, Failure::Prebuffering(_) | Failure::Silent | Failure::Lack(_));
         if play.is_none() || !is_prebuffering {
             self.rival_fails(failure.text(), failure.parting(), now);
         }

@@ -99,7 +99,10 @@ impl Session {
             Phase::PlayDue(_) | Phase::Playing(_) | Phase::Body(_) => true,
             Phase::Held | Phase::Opening { .. } | Phase::Claiming => false,
         };
-        let is_switching = self.search.as_ref().is_some_and(Search::is_switching);
+        let is_switching = self
+            .search
+            .as_ref()
+            .is_some_and(|search| search.is_switching() && !search.is_lacking());
         if !is_asked || !is_switching || self.flow.paused_since.is_some() {
             return None;
         }

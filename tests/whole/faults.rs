@@ -2,13 +2,12 @@
 
 use crate::rig;
 use crate::rig::FaultProxy;
+use crate::rig::MemoryGroup;
 use crate::rig::Player;
+use crate::rig::Refusal;
 use crate::rig::Server;
 use crate::rig::eventually;
 use ace_emulator::Channel;
-use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -166,41 +165,27 @@ fn without_rings_everything_goes_by_epoll() {
     plays_on(server, 1_904);
 }
 
-/// A control group of either version with so much memory.
-fn memory_group(bytes: &str) -> Option<PathBuf> {
-    let versions =
-        [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
-    versions.into_iter().find_map(|(root, limit)| {
-        let group = Path::new(root).join(format!("ringcast-test-{}", std::process::id()));
-        std::fs::create_dir(&group).ok()?;
-        // The file is there where the memory is counted, and is not to be made.
-        let file = std::fs::File::options().write(true).open(group.join(limit));
-        let is_set = file.and_then(|mut file| file.write_all(bytes.as_bytes())).is_ok();
-        if !is_set {
-            let _ = std::fs::remove_dir(&group);
-        }
-        is_set.then_some(group)
-    })
-}
-
 /// A container of 64 MiB, of which the rings take what they may.
 #[test]
 fn sixty_four_mebibytes_are_enough() {
-    let Some(group) = memory_group("67108864") else {
-        rig::say("NOT RUN: a container of 64 MiB (no memory control group can be made here)");
-        return;
+    let group = match MemoryGroup::of(64 << 20) {
+        Ok(group) => group,
+        Err(why) => {
+            rig::say(&format!("NOT RUN: 64 MiB of memory (no control group: {why})"));
+            return;
+        }
     };
     let channels = (0..3).fold(rig::one_channel(1_905), |config, n| {
         config.channel(Channel::signed(&rig::infohash(1_906 + n)).bitrate_bps(4_000_000))
     });
     let engine = rig::engine(channels);
     let mut command = Command::new("sh");
-    let script = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", group.display());
+    let script = format!("{} && exec \"$0\" \"$@\"", group.join());
     command.args(["-c", &script, env!("CARGO_BIN_EXE_ringcast")]);
     let specs = format!("{},name=e0", engine.addr());
     let server = Server::from_command(command, &specs).unset("RINGCAST_MEMORY").start().ready();
     let budget = server.api("/api/v1/status")["memory"]["budget_bytes"].as_u64().unwrap();
-    assert!(budget <= 32 << 20, "{budget}");
+    assert!(budget <= 32 << 20, "the limit of the group was not seen: {budget}");
     let mut players: Vec<Player> = (0..12)
         .map(|n| {
             let path = format!("/ace/getstream?infohash={}", rig::infohash(1_905 + n % 3));
@@ -213,10 +198,10 @@ fn sixty_four_mebibytes_are_enough() {
     }
     // One channel more is refused by its name, and nobody notices.
     let path = format!("/ace/getstream?infohash={}", rig::infohash(1_908));
-    let more = Player::ask(server.address, &path).begin();
-    assert!(matches!(more.status, 200 | 503), "{}", more.head);
+    let more = rig::get(server.address, &path);
+    let message = Refusal::new(503, "no_memory").check("a fourth channel", &more);
+    assert!(message.contains("RINGCAST_MEMORY"), "{message}");
     rig::play_together(&mut players, 6_000_000);
     assert!(players.iter().all(|player| player.report().is_unbroken()));
     assert!(server.stop().success());
-    let _ = std::fs::remove_dir(&group);
 }

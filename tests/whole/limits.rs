@@ -11,7 +11,6 @@ use std::io::Read;
 use std::io::Write;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -134,6 +133,71 @@ fn viewers_of_one_address_have_their_own_limit() {
     });
 }
 
+/// Memory for three rings: the fourth channel is told so, those that play do not notice, and it starts
+/// when one of them has gone.
+#[test]
+fn without_memory_for_another_ring_a_channel_is_refused_and_starts_when_one_has_gone() {
+    let config = (1..4).fold(rig::one_channel(1_635), |config, n| {
+        config.channel(Channel::signed(&rig::infohash(1_635 + n)).bitrate_bps(2_000_000))
+    });
+    let engine = rig::engine(config);
+    let server = Server::with(&[&engine]).set("RINGCAST_MEMORY", "32MiB").start().ready();
+    let path = |n: u32| format!("/ace/getstream?infohash={}", rig::infohash(1_635 + n));
+    let mut players: Vec<Player> = (0..3).map(|n| Player::open(server.address, &path(n))).collect();
+    rig::play_together(&mut players, SECOND);
+    let opened = engine.control().counters().getstreams;
+    let reply = rig::get(server.address, &path(3));
+    let message = Refusal::new(503, "no_memory").check("a fourth", &reply);
+    assert!(message.contains("RINGCAST_MEMORY"), "{message}");
+    assert_eq!(
+        engine.control().counters().getstreams,
+        opened,
+        "refused before anything was opened"
+    );
+    let counted = server.labelled_metric("ringcast_http_responses_total", "code=\"503\"");
+    assert!(counted >= 1.0, "{counted}");
+    rig::play_together(&mut players, 3 * SECOND);
+    assert!(players.iter().all(|player| player.report().is_unbroken()));
+    players.remove(0).leave();
+    rig::while_they_play(&mut players, || {
+        eventually("memory again", || {
+            let asked = Player::ask(server.address, &path(3)).begin_within(rig::PATIENCE)?;
+            (asked.status == 200).then_some(())
+        });
+    });
+    assert!(players.iter().all(|player| player.report().is_unbroken()));
+}
+
+#[test]
+fn an_engine_takes_as_many_streams_as_it_may_and_the_next_one_is_told() {
+    let config = (1..4).fold(rig::one_channel(1_645), |config, n| {
+        config.channel(Channel::signed(&rig::infohash(1_645 + n)).bitrate_bps(1_000_000))
+    });
+    let engines = [rig::engine(config.clone()), rig::engine(config)];
+    let start = Server::with(&[&engines[0], &engines[1]]);
+    let server = rig::both_up(start.set("RINGCAST_MAX_STREAMS_PER_ENGINE", "1").start());
+    let path = |n: u32| format!("/ace/getstream?infohash={}", rig::infohash(1_645 + n));
+    let mut players: Vec<Player> = (0..2).map(|n| Player::open(server.address, &path(n))).collect();
+    rig::play_together(&mut players, SECOND);
+    for engine in &engines {
+        assert_eq!(engine.control().sessions_open(), 1);
+    }
+    let reply = rig::get(server.address, &path(2));
+    let message = Refusal::new(503, "no_capacity").check("a third", &reply);
+    assert!(message.contains("RINGCAST_MAX_STREAMS_PER_ENGINE"), "{message}");
+    // What runs takes viewers all the same.
+    assert_eq!(Player::open(server.address, &path(1)).status, 200);
+    rig::play_together(&mut players, 2 * SECOND);
+    assert!(players.iter().all(|player| player.report().is_unbroken()));
+    players.remove(0).leave();
+    rig::while_they_play(&mut players, || {
+        eventually("an engine again", || {
+            let asked = Player::ask(server.address, &path(2)).begin_within(rig::PATIENCE)?;
+            (asked.status == 200).then_some(())
+        });
+    });
+}
+
 /// A server that may have few files: players watch on, whoever is too many is told why.
 #[test]
 fn without_descriptors_newcomers_get_a_503_and_nobody_else_notices() {
@@ -146,7 +210,9 @@ fn without_descriptors_newcomers_get_a_503_and_nobody_else_notices() {
     let path = Server::play(&rig::content_id(1_640));
     let mut player = Player::open(server.address, &path);
     player.play(SECOND);
-    let mut crowd: Vec<TcpStream> = (0..150).map(|_| rig::connect(server.address)).collect();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut crowd: Vec<rig::Asked> =
+        (0..60).map(|_| Player::send(server.address, request.as_bytes())).collect();
     let full = eventually("a server that is full", || {
         let mut socket = rig::connect(server.address);
         let _ = write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -157,7 +223,6 @@ fn without_descriptors_newcomers_get_a_503_and_nobody_else_notices() {
     assert!(full.contains("no_capacity") && full.contains("open files"), "{full}");
     assert!(full.to_lowercase().contains("retry-after: "), "{full}");
     assert!(player.play_on(2 * SECOND).is_unbroken());
-    // Idle ones go by themselves after five seconds; these go now.
     crowd.clear();
     eventually("a place again", || {
         let asked = Player::ask(server.address, &path);

@@ -10,6 +10,7 @@ mod api;
 mod bytes;
 mod changes;
 mod cold;
+mod descriptors;
 mod engines;
 mod failover;
 mod failures;

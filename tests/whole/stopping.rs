@@ -4,6 +4,7 @@ use crate::rig;
 use crate::rig::Player;
 use crate::rig::Server;
 use crate::rig::eventually;
+use crate::slow::NARROW;
 use ace_emulator::Channel;
 use ace_emulator::Config;
 use ace_emulator::Emulator;
@@ -62,6 +63,50 @@ fn every_session_is_stopped_once() {
         assert_eq!(counters.stops, counters.sessions_opened, "{counters:?}");
         assert_eq!((counters.double_stops, engine.control().sessions_open()), (0, 0));
     }
+}
+
+/// Players whose windows are shut, with more waiting for them than any buffer takes: nobody waits
+/// for them for longer than a container waits for us.
+#[test]
+fn sigterm_does_not_wait_for_players_who_take_nothing() {
+    rig::steadily(an_end_with_windows_shut);
+}
+
+fn an_end_with_windows_shut() {
+    let channels = (350..353).fold(Config::default(), |config, n| {
+        config.channel(Channel::signed(&rig::infohash(n)).bitrate_bps(8_000_000))
+    });
+    let engine = rig::engine(channels.knob(Knob::BurstBytes, 2_000_000_u64));
+    let server = Server::with(&[&engine]).start().ready();
+    let mut players: Vec<_> =
+        (350..353).map(|n| Player::open(server.address, &by_infohash(n))).collect();
+    rig::play_together(&mut players, 150_000);
+    let stuck: Vec<rig::Asked> = rig::while_they_play(&mut players, || {
+        let ask = |n: u32| Player::ask_narrow(server.address, &by_infohash(350 + n % 3), NARROW);
+        let stuck = (0..24).map(ask).collect();
+        eventually("two seconds that nobody takes", || {
+            let listed = server.api("/api/v1/viewers");
+            let rows = listed["viewers"].as_array()?;
+            let behind = |row: &&serde_json::Value| row["seconds_behind"].as_f64() >= Some(2.0);
+            (rows.iter().filter(behind).count() >= 24).then_some(())
+        });
+        stuck
+    });
+    let begun = rig::stopwatch();
+    server.signal(Signal::TERM);
+    for report in rig::play_out_together(&mut players) {
+        assert!(report.is_unbroken(), "{report:?}");
+    }
+    let mut server = server;
+    assert!(server.wait().success());
+    let took = begun.elapsed();
+    eprintln!("ended {took:?} after SIGTERM, with 24 shut windows");
+    assert!(took < DRAIN_MAX, "{took:?}");
+    server.await_lines(27, &["viewer end", "reason=drain"]);
+    let counters = engine.control().counters();
+    assert_eq!((counters.stops, counters.double_stops), (3, 0), "{counters:?}");
+    assert_eq!(engine.control().sessions_open(), 0);
+    drop(stuck);
 }
 
 #[test]

@@ -169,6 +169,10 @@ impl Engine {
                 transition
             }
             Err(Failure::Refused) => self.refused(now),
+            Err(Failure::Lack(_)) => {
+                self.health.not_asked(now);
+                Transition::Nothing
+            }
             Err(Failure::Silent) => {
                 self.health.unanswered("hangs: no answer to get_status in 5 s", now).into()
             }
@@ -224,6 +228,7 @@ impl Engine {
             | Failure::SessionGone(_)
             | Failure::Prebuffering(_)
             | Failure::Forbidden
+            | Failure::Lack(_)
             | Failure::MalformedHead => (Transition::Changed, None),
         }
     }

@@ -139,6 +139,11 @@ impl Health {
         self.next_probe = now;
     }
 
+    /// The probe could not be sent for want of something of ours: what it is stays as it was.
+    pub(super) fn not_asked(&mut self, now: Instant) {
+        self.next_probe = now + RETRY_MIN;
+    }
+
     /// It answered, or gave bytes.
     pub(super) fn answered(&mut self, now: Instant) -> Change {
         self.refused = 0;
@@ -223,6 +228,18 @@ mod tests {
         assert_eq!(health.unanswered("hung", T0), Change::Nothing);
         assert_eq!(health.unanswered("hung", T0), Change::WentDown);
         assert_eq!(health.reason(), Some("hung"));
+    }
+
+    #[test]
+    fn a_probe_that_could_not_be_sent_is_no_strike_and_is_not_sent_at_once() {
+        let mut health = up();
+        for _ in 0..9 {
+            let (generation, _) = health.begin_probe(T0);
+            assert!(health.end_probe(generation));
+            health.not_asked(T0);
+            assert!(health.is_good() && !health.is_due(T0));
+            assert_eq!(health.next_event(), T0 + RETRY_MIN);
+        }
     }
 
     #[test]

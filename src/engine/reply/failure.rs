@@ -37,6 +37,9 @@ pub enum Failure {
     Forbidden,
     /// No connection.
     Refused,
+    /// No connection for want of something of ours, in words that name the setting: of the engine
+    /// nothing is known.
+    Lack(&'static str),
     /// A connection, and then nothing before the deadline.
     Silent,
     /// Two status lines in a row or worse: another reader is on our session.
@@ -77,6 +80,7 @@ impl Failure {
             Self::Premium(_) => "premium",
             Self::Forbidden => "forbidden",
             Self::Refused => "refused",
+            Self::Lack(_) => "lack",
             Self::Silent => "silent",
             Self::MalformedHead => "malformed_head",
             Self::Cut => "cut",
@@ -84,18 +88,22 @@ impl Failure {
         }
     }
 
-    /// Content is nobody's fault that trying again could mend; all else is the engine's.
+    /// Content is nobody's fault that trying again could mend; all else but a lack of ours is the
+    /// engine's.
     pub fn fault(&self) -> Fault {
+        let side = if matches!(self, Self::Lack(_)) { Side::Us } else { Side::Engine };
         let retry = match self {
             Self::Content(_) | Self::Premium(_) => Retry::Never,
             Self::Refused | Self::Silent => Retry::Now,
-            Self::SessionGone(_) | Self::Cut | Self::Other(_) => Retry::After(REOPEN_AFTER),
+            Self::Lack(_) | Self::SessionGone(_) | Self::Cut | Self::Other(_) => {
+                Retry::After(REOPEN_AFTER)
+            }
             Self::Superseded | Self::Forbidden | Self::MalformedHead => {
                 Retry::After(TAKEOVER_AFTER)
             }
             Self::Prebuffering(_) => Retry::After(PREBUFFERING_AFTER),
         };
-        Fault::new(Side::Engine, retry, self.to_string())
+        Fault::new(side, retry, self.to_string())
     }
 
     /// Whether it says something about the engine and not only about one content or session.
@@ -111,6 +119,7 @@ impl Failure {
             | Self::Superseded
             | Self::SessionGone(_)
             | Self::Prebuffering(_)
+            | Self::Lack(_)
             | Self::Forbidden => false,
         }
     }
@@ -136,6 +145,7 @@ impl fmt::Display for Failure {
             Self::Superseded => "got newer download",
             Self::Forbidden => "403 on playback: another player took the session over",
             Self::Refused => "connection refused",
+            Self::Lack(text) => text,
             Self::Silent => "no answer in time",
             Self::MalformedHead => "malformed reply head: another reader is on the session",
             Self::Cut => "the connection was cut",
@@ -195,6 +205,8 @@ mod tests {
     fn a_fault_says_whether_again_helps() {
         assert_eq!(Failure::Content("x".to_owned()).fault().retry, Retry::Never);
         assert_eq!(Failure::Refused.fault().retry, Retry::Now);
+        assert_eq!(Failure::Lack("x").fault().side, Side::Us);
+        assert!(!Failure::Lack("x").blames_engine());
         assert_eq!(Failure::Superseded.fault().retry, Retry::After(Duration::from_secs(1)));
         assert_eq!(
             Failure::Cut.fault(),

@@ -76,6 +76,7 @@ pub(super) fn not_json(status: u16, body: &[u8]) -> Failure {
         | Failure::Refused
         | Failure::Silent
         | Failure::MalformedHead
+        | Failure::Lack(_)
         | Failure::Cut) => known,
     }
 }

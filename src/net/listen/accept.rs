@@ -25,13 +25,17 @@ use crate::net::sock;
 use crate::net::source::Closer;
 use crate::net::source::Source;
 
-/// Connections taken at once before the shard turns to its viewers: an accept with its options
-/// costs about 10 us, so that a storm holds a turn up for 0.6 ms.
+/// Accepts made at once before the shard turns to its viewers, whatever comes of them: one with its
+/// options costs about 10 us, so that a storm holds a turn up for 0.6 ms.
 const BATCH_MAX: usize = 64;
 /// Of a request that nobody will answer: what is left unread turns the close into a reset.
 const LAST_READ_BYTES_MAX: usize = 8 * 1024;
 /// Out of descriptors for the whole system, not even one to refuse with: try again after this.
 const STARVED_PAUSE: Duration = Duration::from_millis(100);
+/// An error that is not one connection's may be there for ever (a filter that forbids to accept): the
+/// listener is asked again after this, doubling.
+const ERROR_PAUSE_MIN: Duration = Duration::from_millis(10);
+const ERROR_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A viewer's socket: non-blocking, options set.
 #[derive(Debug)]
@@ -47,6 +51,23 @@ pub struct Batch {
     pub accepted: usize,
     /// Closed at once, because the limit of open files is reached.
     pub shed: usize,
+    /// Ended before they were taken.
+    pub gone: usize,
+}
+
+impl Batch {
+    const fn accepts(self) -> usize {
+        self.accepted + self.shed + self.gone
+    }
+}
+
+/// What comes before the listener is asked again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rest {
+    Nothing,
+    /// There may be more: first everybody else has a turn.
+    Turn,
+    Pause(Duration),
 }
 
 /// A listener on the runtime of its shard.
@@ -59,6 +80,9 @@ pub struct Acceptor {
     remote_congestion: Option<String>,
     stopped: Rc<Cell<bool>>,
     is_inherited: bool,
+    rest: Cell<Rest>,
+    /// After the next error.
+    error_pause: Cell<Duration>,
     /// What is said to those who are refused for want of descriptors.
     last_words: Vec<u8>,
 }
@@ -92,44 +116,71 @@ impl Acceptor {
         let spare = RefCell::new(Some(bell::eventfd()?));
         let source = if is_inherited { Source::shared(fd)? } else { Source::new(fd)? };
         let stopped = Rc::new(Cell::new(false));
-        Ok(Self { source, spare, remote_congestion, stopped, is_inherited, last_words })
+        Ok(Self {
+            source,
+            spare,
+            remote_congestion,
+            stopped,
+            is_inherited,
+            rest: Cell::new(Rest::Nothing),
+            error_pause: Cell::new(ERROR_PAUSE_MIN),
+            last_words,
+        })
     }
 
     /// Waits for connections and appends those that are there, up to a limit. Fails only when the
     /// listener is shut down, or was stopped.
     pub async fn accept_batch(&self, out: &mut Vec<Accepted>) -> io::Result<Batch> {
+        match self.rest.replace(Rest::Nothing) {
+            Rest::Nothing => {}
+            // A listener that stays readable would be asked on and on by this one task.
+            Rest::Turn => runtime::yield_now().await,
+            Rest::Pause(pause) => runtime::sleep(pause).await,
+        }
         self.source.readable().await?;
         if self.stopped.get() {
             return Err(ErrorKind::BrokenPipe.into());
         }
         let mut batch = Batch::default();
-        while batch.accepted + batch.shed < BATCH_MAX {
+        while batch.accepts() < BATCH_MAX {
             match rustix::net::acceptfrom_with(self.source.fd(), flags()) {
                 Ok((fd, _)) => {
-                    if let Some(accepted) = self.prepared(fd) {
-                        out.push(accepted);
-                        batch.accepted += 1;
+                    self.error_pause.set(ERROR_PAUSE_MIN);
+                    match self.prepared(fd) {
+                        Some(accepted) => {
+                            out.push(accepted);
+                            batch.accepted += 1;
+                        }
+                        None => batch.gone += 1,
                     }
                 }
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => return Ok(batch),
                 Err(Errno::MFILE | Errno::NFILE) => {
                     if !self.shed_one() {
-                        runtime::sleep(STARVED_PAUSE).await;
-                        break;
+                        return Ok(self.paused(STARVED_PAUSE, batch));
                     }
                     batch.shed += 1;
                 }
                 // Shut down: it listens no more.
                 Err(Errno::INVAL | Errno::BADF) => return Err(ErrorKind::BrokenPipe.into()),
                 Err(Errno::NOBUFS | Errno::NOMEM) => {
-                    runtime::sleep(STARVED_PAUSE).await;
-                    break;
+                    return Ok(self.paused(STARVED_PAUSE, batch));
                 }
-                // Whatever else is wrong is wrong with that one connection (see accept(2)).
-                Err(_) => {}
+                Err(errno) if is_of_one_connection(errno) => batch.gone += 1,
+                Err(_) => {
+                    let pause = self.error_pause.get();
+                    self.error_pause.set((pause * 2).min(ERROR_PAUSE_MAX));
+                    return Ok(self.paused(pause, batch));
+                }
             }
         }
+        self.rest.set(Rest::Turn);
         Ok(batch)
+    }
+
+    fn paused(&self, pause: Duration, batch: Batch) -> Batch {
+        self.rest.set(Rest::Pause(pause));
+        batch
     }
 
     pub fn stopper(&self) -> Stopper {
@@ -164,6 +215,24 @@ impl Acceptor {
         }
         Some(Accepted { fd, peer, local })
     }
+}
+
+/// What accept(2) passes on of the connection that would have been next; it is gone with that.
+fn is_of_one_connection(errno: Errno) -> bool {
+    [
+        Errno::INTR,
+        Errno::CONNABORTED,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::NONET,
+        Errno::TIMEDOUT,
+    ]
+    .contains(&errno)
 }
 
 fn flags() -> SocketFlags {

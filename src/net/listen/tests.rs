@@ -166,6 +166,41 @@ fn a_storm_is_accepted_in_batches_and_none_is_lost() {
     });
 }
 
+/// A storm of connections that are over when they are taken: none of them is anybody's, and all that
+/// wait have their turn between two batches.
+#[test]
+fn connections_that_were_reset_count_and_everybody_has_a_turn_between_batches() {
+    on_both_runtimes(|| async {
+        let mut listeners = bind(&ListenConfig::new(any_port(), 1)).unwrap();
+        let local = listeners.local;
+        let acceptor = Acceptor::new(listeners.fds.remove(0)).unwrap();
+        for _ in 0..300 {
+            let client =
+                rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            rustix::net::connect(&client, &local).unwrap();
+            sockopt::set_socket_linger(&client, Some(std::time::Duration::ZERO)).unwrap();
+        }
+        let turns = std::rc::Rc::new(std::cell::Cell::new(0));
+        let counted = turns.clone();
+        runtime::spawn(async move {
+            for turn in 1..=1_000 {
+                counted.set(turn);
+                runtime::yield_now().await;
+            }
+        });
+        let (mut out, mut seen, mut batches) = (Vec::new(), 0, 0);
+        while seen < 300 {
+            let batch = acceptor.accept_batch(&mut out).await.unwrap();
+            let accepts = batch.accepted + batch.shed + batch.gone;
+            assert!(accepts <= 64, "{batch:?}");
+            seen += accepts;
+            assert!(turns.get() >= batches, "{} turns in {batches} batches", turns.get());
+            batches += 1;
+        }
+        assert!(out.is_empty(), "they were reset");
+    });
+}
+
 #[test]
 fn a_dropped_wait_loses_no_connection() {
     on_both_runtimes(|| async {

@@ -5,6 +5,7 @@
 //!
 //! | failure | next |
 //! |---|---|
+//! | a lack of ours | a start that opened nothing ends; else the same again after a backoff |
 //! | refused, silent | another engine; when all have failed so, all again after a backoff |
 //! | cut, gone | the same engine once after 250 ms, if it says in time that it lives; then another |
 //! | taken over, malformed head | another; the same by the rules of `contest`; then the end |
@@ -93,6 +94,10 @@ pub(super) struct Search {
     /// A playback session was opened for it: what is missing is content, not an engine.
     pub(super) reached: bool,
     pub(super) trouble: Option<Trouble>,
+    /// What we lack for it now, with the setting that limits it.
+    lack: Option<&'static str>,
+    /// Something was lacking at some time: what did not come is no fault of the content.
+    has_lacked: bool,
     /// Viewers are being kept.
     switching: bool,
     backoff: Duration,
@@ -116,6 +121,8 @@ impl Search {
             resting: Vec::new(),
             reached: false,
             trouble: None,
+            lack: None,
+            has_lacked: false,
             switching: false,
             backoff: BACKOFF_MIN,
             granted: false,
@@ -137,6 +144,16 @@ impl Search {
 
     pub(super) const fn is_switching(&self) -> bool {
         self.switching
+    }
+
+    /// An engine could not be asked for want of something of ours, or could be (`None`).
+    pub(super) fn lacks(&mut self, lack: Option<&'static str>) {
+        self.lack = lack;
+        self.has_lacked |= lack.is_some();
+    }
+
+    pub(super) const fn is_lacking(&self) -> bool {
+        self.lack.is_some()
     }
 
     /// The session that was there was replaced by somebody else's.
@@ -265,8 +282,15 @@ impl Search {
         contest: &mut Contest,
         now: Instant,
     ) -> Next {
-        self.trouble = Some(Trouble { engine, text: failure.text().to_owned() });
+        self.lacks(failure.lack());
+        if self.lack.is_none() {
+            self.trouble = Some(Trouble { engine, text: failure.text().to_owned() });
+        }
         match failure {
+            Failure::Lack(text) if !self.switching && !self.reached => {
+                Next::End(Verdict::new(Code::NoCapacity, (*text).to_owned()))
+            }
+            Failure::Lack(_) => self.back_off(Duration::ZERO, now),
             Failure::Refused | Failure::Silent => self.ask_another(engine, now),
             Failure::Prebuffering(_) => self.ask_at(now + PREBUFFERING_AFTER, Some(engine)),
             Failure::Content(_) if is_id && !self.switching => {
@@ -307,13 +331,19 @@ impl Search {
         let (code, message) = self.wait_answer(last_stat);
         Verdict {
             engine: self.trouble.as_ref().map(|trouble| trouble.engine),
-            offline: code == Code::NothingToPlay && !self.switching && (self.reached || is_asked),
+            offline: code == Code::NothingToPlay
+                && !self.switching
+                && !self.has_lacked
+                && (self.reached || is_asked),
             ..Verdict::new(code, message)
         }
     }
 
-    /// What is missing, in a viewer's words: an engine, or the content.
+    /// What is missing, in a viewer's words: something of ours, an engine, or the content.
     pub(super) fn wait_answer(&self, last_stat: String) -> (Code, String) {
+        if let Some(lack) = self.lack {
+            return (Code::NoCapacity, lack.to_owned());
+        }
         match &self.trouble {
             Some(trouble) if !self.reached => {
                 (Code::NoEngine, format!("no engine could open it: {}", trouble.text))

@@ -163,6 +163,36 @@ fn an_outage_has_an_end() {
     assert_eq!(script.count(|o| matches!(o, Output::MarkOffline(_))), 0);
 }
 
+/// No descriptor for a while: viewers are kept, no engine is left out for it, and the stream goes on.
+#[test]
+fn what_we_lack_during_a_failover_is_waited_for_and_no_engine_is_left_out() {
+    let mut script = Script::new();
+    let (_, play) = script.reach_active(A);
+    script.feed(Input::BodyEnded { generation: play, failure: Failure::Silent });
+    let stop = script.stop();
+    script.stop_done(stop);
+    let mut tries = 0;
+    for _ in 0..600 {
+        if script.count(|o| matches!(o, Output::Select { .. })) == 1 {
+            assert!(!script.select().1.contains(&B), "B has done nothing");
+            let generation = script.grant(B);
+            script.feed(Input::OpenFailed { generation, failure: Failure::Lack("LimitNOFILE") });
+            tries += 1;
+        }
+        script.pass_ms(100);
+    }
+    assert!((10..20).contains(&tries), "0.5 s doubling to 5 s, for 60 s: {tries}");
+    assert_eq!(script.count(|o| matches!(o, Output::CloseViewers(_))), 0);
+    while script.count(|o| matches!(o, Output::Select { .. })) == 0 {
+        script.pass_ms(100);
+    }
+    let (_, play) = script.reach_play(B);
+    script.feed(Input::PlayHead { generation: play });
+    bytes(&mut script, play);
+    assert_eq!(script.session.state(), State::Active);
+    assert_eq!(script.session.failovers(), 1);
+}
+
 #[test]
 fn three_deaths_in_three_minutes_are_one_too_many() {
     let mut script = Script::new();

@@ -177,6 +177,49 @@ fn a_refusing_engine_is_asked_again_and_the_answer_is_503() {
     assert_eq!(script.count(|o| matches!(o, Output::MarkOffline(_))), 0);
 }
 
+const LACK: Failure = Failure::Lack("LimitNOFILE");
+
+fn marks(script: &Script) -> usize {
+    script.count(|o| matches!(o, Output::MarkOffline(_)))
+}
+
+#[test]
+fn what_we_lack_ends_a_start_that_opened_nothing_at_once_and_marks_nothing() {
+    let mut script = Script::new();
+    let generation = script.grant(A);
+    script.feed(Input::OpenFailed { generation, failure: LACK });
+    let answer = script.refusal().unwrap();
+    assert_eq!((answer.code, answer.message.as_str()), (Code::NoCapacity, "LimitNOFILE"));
+    assert!(answer.retry_after_s.is_some());
+    assert_eq!(marks(&script), 0);
+    assert_eq!(script.count(|o| matches!(o, Output::Release { .. })), 1);
+}
+
+#[test]
+fn what_we_lack_for_an_opened_session_is_waited_for_and_is_no_fault_of_the_content() {
+    let mut script = Script::new();
+    let (_, mut play) = script.reach_play(A);
+    for _ in 0..3 {
+        script.fail_play(play, LACK);
+        assert!(script.stops() == 0 && script.refusal().is_none(), "{:?}", script.outputs);
+        assert_eq!(script.session.timeout_answer().code, Code::NoCapacity);
+        script.pass_ms(2_000);
+        play = script.play();
+    }
+    // It is there again; what the engine does not give from here on is said as it is.
+    script.feed(Input::PlayHead { generation: play });
+    assert_eq!(script.session.timeout_answer().code, Code::NothingToPlay);
+    script.pass_ms(60_000);
+    assert_eq!(script.refusal().unwrap().code, Code::NothingToPlay);
+    assert_eq!(marks(&script), 0, "nobody knows what it would have given before");
+
+    let mut script = Script::new();
+    let (_, play) = script.reach_play(A);
+    script.fail_play(play, Failure::Silent);
+    script.pass_ms(60_000);
+    assert_eq!(marks(&script), 1, "without a lack it is");
+}
+
 #[test]
 fn a_content_error_is_502_with_the_engines_text_after_the_infohash_retry() {
     let mut script = Script::with(Settings::default(), Target::Id(super::infohash(1)));

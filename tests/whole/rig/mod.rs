@@ -3,8 +3,10 @@
 #![allow(dead_code, unused_imports, reason = "each file of tests uses its part")]
 
 pub(crate) mod apart;
+mod cgroup;
 mod client;
 mod fault;
+mod meddling;
 mod metrics;
 pub(crate) mod redis;
 mod refusal;
@@ -15,6 +17,7 @@ mod watch;
 mod web;
 
 pub(crate) use apart::EngineApart;
+pub(crate) use cgroup::MemoryGroup;
 pub(crate) use client::Asked;
 pub(crate) use client::Player;
 pub(crate) use client::Reply;
@@ -26,6 +29,7 @@ pub(crate) use client::request;
 pub(crate) use client::reserve;
 pub(crate) use client::whole_reply;
 pub(crate) use fault::FaultProxy;
+pub(crate) use meddling::Meddling;
 pub(crate) use metrics::Scrape;
 pub(crate) use refusal::Refusal;
 pub(crate) use server::Server;
