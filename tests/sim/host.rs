@@ -50,6 +50,8 @@ pub(crate) struct Stream {
     pub(crate) plays: BTreeMap<Generation, Play>,
     /// The viewers were told; an end without it must find none.
     pub(crate) is_forced: bool,
+    /// Why, and what is said again until they have gone.
+    pub(crate) closed_as: Option<CloseReason>,
     /// In this turn.
     pub(crate) has_stopped: bool,
     pub(crate) ingest: Ingest,
@@ -115,6 +117,7 @@ impl World {
             subscribed: BTreeSet::new(),
             plays: BTreeMap::new(),
             is_forced: false,
+            closed_as: None,
             has_stopped: false,
             ingest: Ingest::new(self.shards.len()),
             aside: None,
@@ -179,6 +182,7 @@ impl World {
         if stream.session.state() == State::Draining {
             self.counts.revived += 1;
             stream.is_forced = false;
+            stream.closed_as = None;
         }
         let shard = self.people[visit.person].shard;
         stream.subscribed.insert(shard);
