@@ -116,8 +116,14 @@ pub struct EngineRecord {
     pub last_answer_at: Option<f64>,
     pub failures: u64,
     /// It failed three times in a row: others are chosen first for a while.
-    pub rests: bool,
+    pub rest: Option<RestRecord>,
     pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RestRecord {
+    pub until: f64,
+    pub reason: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -134,6 +140,8 @@ pub enum EngineState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct OfflineRecord {
     pub id: String,
+    /// What it was asked for as, where that is another id.
+    pub content_id: Option<String>,
     pub reason: String,
     pub since: f64,
     pub until: f64,

@@ -77,6 +77,8 @@ pub enum Change {
         draining: bool,
     },
     RemoveEngine(String),
+    /// It rests no longer.
+    EndRest(String),
 }
 
 impl Change {
@@ -89,7 +91,8 @@ impl Change {
             | Self::WarmStream { .. }
             | Self::ClearOffline(_)
             | Self::DrainEngine { .. }
-            | Self::RemoveEngine(_) => false,
+            | Self::RemoveEngine(_)
+            | Self::EndRest(_) => false,
         }
     }
 }
@@ -174,7 +177,7 @@ impl ViewerSort {
 }
 
 /// The methods of each path, its `{}` any one segment. The first column is what `Allow` says.
-const ROUTES: [(&str, &str); 13] = [
+const ROUTES: [(&str, &str); 14] = [
     (GET, "status"),
     (GET, "streams"),
     ("GET, HEAD, DELETE", "streams/{}"),
@@ -185,6 +188,7 @@ const ROUTES: [(&str, &str); 13] = [
     ("GET, HEAD, POST", "engines"),
     ("DELETE", "engines/{}"),
     ("POST", "engines/{}/drain"),
+    ("DELETE", "engines/{}/rest"),
     (GET, "offline"),
     ("DELETE", "offline/{}"),
     ("POST, DELETE", "session"),
@@ -264,6 +268,7 @@ fn change(pattern: &str, path: &str, query: &str) -> Result<Change, No> {
         }
         "engines" => Ok(Change::AddEngines),
         "engines/{}" => Ok(Change::RemoveEngine(engine_id(last(path, 0))?)),
+        "engines/{}/rest" => Ok(Change::EndRest(engine_id(last(path, 1))?)),
         "engines/{}/drain" => {
             let draining = match query_value(query, "draining").as_deref() {
                 None | Some("" | "true" | "1" | "on") => true,

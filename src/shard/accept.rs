@@ -311,7 +311,8 @@ impl crate::shard::core::Core {
         if let Some(until) = self.shared.blocks.until(person.as_ref(), self.now) {
             let seconds = until.since(self.now).as_secs() + 1;
             let message = format!("the operator keeps you out for another {seconds} s");
-            return Err(NotNow::new(ErrorCode::Forbidden, &message));
+            let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            return Err(NotNow::new(ErrorCode::Forbidden, &message).retry_after(seconds));
         }
         if let Some(refusal) = self.not_a_channel(&player.play.target) {
             return Err(refusal);

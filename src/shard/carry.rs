@@ -21,6 +21,7 @@ use crate::shard::message::Claim;
 use crate::shard::message::Message;
 use crate::shard::message::Watching;
 use crate::stream::Answer;
+use crate::stream::Failure;
 use crate::stream::Output;
 use crate::stream::Wish;
 
@@ -174,9 +175,11 @@ impl Core {
             Output::MarkOffline(answer) => self.mark_offline(serial, &answer),
             Output::ClearOffline => {
                 let source = &self.sources[&serial];
-                let (key, open) = (source.keys[0].clone(), source.open.clone());
+                let (keys, open) = (source.keys.clone(), source.open.clone());
                 let infohash = source.session.infohash();
-                self.tell_home(key, |key| Message::Online { key });
+                for key in keys {
+                    self.tell_home(key, |key| Message::Online { key });
+                }
                 self.tell_home(open, |target| Message::Confirmed { target, infohash });
             }
             Output::StartLog { engine_name, first_packet_ms } => {
@@ -190,6 +193,9 @@ impl Core {
             }
             Output::Failover { from, reason } => {
                 self.stats.failover(reason);
+                if reason == Failure::Silent.as_str() {
+                    self.ask_pool(pool::Input::Quiet { engine: from });
+                }
                 self.log_failover(serial, from, reason);
                 let name = self.sources[&serial].engine_names.get(&from);
                 let from = name.cloned().unwrap_or_default();
@@ -207,13 +213,17 @@ impl Core {
         }
     }
 
+    /// Under its infohashes, where an engine has named one: whatever was asked for leads there.
     fn mark_offline(&mut self, serial: u64, answer: &Answer) {
         let source = &self.sources[&serial];
-        let key = source.keys[0].clone();
-        let open = source.open.clone();
-        let reason = answer.message.clone();
-        self.tell_home(key, |key| Message::Offline { key, reason });
-        self.tell_home(open, |target| Message::Forget { target });
+        let (mut keys, open) = (source.keys.clone(), source.open.clone());
+        if source.has_infohash() {
+            keys.retain(|key| matches!(key, Target::Infohash(_)));
+        }
+        for key in keys {
+            let (reason, open) = (answer.message.clone(), open.clone());
+            self.tell_home(key, |key| Message::Offline { key, reason, open });
+        }
     }
 
     pub(crate) fn tell_home(&mut self, target: Target, message: impl FnOnce(Target) -> Message) {

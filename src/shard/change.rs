@@ -5,6 +5,7 @@
 //! not at all.
 
 use crate::base::ids::EngineId;
+use crate::base::ids::Infohash;
 use crate::base::time::Instant;
 use crate::engine::spec;
 use crate::engine::spec::Spec;
@@ -77,7 +78,11 @@ pub(crate) async fn page(shard: &Shard, change: Change, body: &[u8]) -> Page {
         Change::WarmStream { stream, span } => {
             (Order::WarmStream { id: stream, span }, "no shard for it")
         }
-        Change::ClearOffline(id) => (Order::ClearOffline(id), "this id is not known to be offline"),
+        Change::ClearOffline(id) => {
+            let infohash = find_infohash(shard, id).await;
+            (Order::ClearOffline { id, infohash }, "this id is not known to be offline")
+        }
+        Change::EndRest(engine) => (Order::EndRest(engine), "no engine of this name rests"),
         Change::DrainEngine { engine, draining } => {
             (Order::DrainEngine { engine, draining }, "no such engine")
         }
@@ -101,6 +106,12 @@ async fn find_engine(shard: &Shard, name: String) -> Option<EngineId> {
     let said = give(shard, Order::FindEngine(name)).await?.ok()?;
     let number = said["number"].as_u64()?;
     Some(EngineId(u32::try_from(number).ok()?))
+}
+
+/// What a content id led to, which its home alone knows.
+async fn find_infohash(shard: &Shard, id: Infohash) -> Option<Infohash> {
+    let said = give(shard, Order::FindInfohash(id)).await?.ok()?;
+    Infohash::parse(said["infohash"].as_str()?.as_bytes())
 }
 
 /// What the shard says that an order was meant for, or why it does not carry it out.

@@ -28,6 +28,7 @@ use crate::shard::gather::Gather;
 use crate::shard::leasing::Contests;
 use crate::shard::live::Live;
 use crate::shard::lost::Estate;
+use crate::shard::lost::Lives;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Message;
 use crate::shard::mirror::Teller;
@@ -102,6 +103,7 @@ pub(crate) struct Core {
     pub(crate) me: ShardId,
     /// How many had this number before.
     pub(crate) life: u32,
+    pub(crate) lives: Lives,
     pub(crate) now: Instant,
     /// What this turn finds has not come before then.
     pub(crate) news_since: Instant,
@@ -212,7 +214,7 @@ impl Core {
     fn new(parts: Parts, handle: Weak<Cell>) -> Self {
         let Parts { shared, estate, egress } = parts;
         let config = &shared.config;
-        let Estate { mail, outbox, live, pool, directory, claims, stats, .. } = estate;
+        let Estate { lives, mail, outbox, live, pool, directory, claims, stats, .. } = estate;
         let (tokens, viewers, serials) = (estate.tokens, estate.viewers, estate.serials);
         let sources: BTreeMap<u64, Source> =
             estate.sources.into_iter().map(|source| (source.id.serial, source)).collect();
@@ -223,6 +225,7 @@ impl Core {
         Self {
             me: mail.me(),
             life: estate.life,
+            lives,
             now: time::now(),
             news_since: time::now(),
             turned: (time::now(), time::now()),

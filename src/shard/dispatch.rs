@@ -26,9 +26,8 @@ impl Core {
             Message::Unresolved { token, payer } => self.on_unresolved(token, payer),
             Message::Confirmed { target, infohash } => self.on_confirmed(target, infohash),
             Message::Forget { target } => self.on_forget(target),
-            Message::Offline { key, reason } => {
-                self.directory.mark_offline(&key, &reason, self.now);
-            }
+            Message::Hold { target, infohash, until } => self.on_hold(target, infohash, until),
+            Message::Offline { key, reason, open } => self.on_offline(&key, &reason, open),
             Message::Online { key } => self.directory.mark_online(&key),
             Message::Release { key, from } => self.on_release(&key, from),
             Message::Claim(claim) => self.on_claim(claim),
@@ -40,8 +39,16 @@ impl Core {
             Message::ClaimLost { channel, generation } => {
                 self.on_claim_lost(channel, generation);
             }
-            Message::Subscribe(subscribe) => self.on_subscribe(subscribe),
-            Message::Hosted(subscribe) => self.on_hosted(subscribe),
+            Message::Subscribe(subscribe) => {
+                if self.is_asked_by_the_living(&subscribe) {
+                    self.on_subscribe(subscribe);
+                }
+            }
+            Message::Hosted(subscribe) => {
+                if self.is_asked_by_the_living(&subscribe) {
+                    self.on_hosted(subscribe);
+                }
+            }
             Message::Subscribed { life, key, channel } => {
                 self.on_subscribed(life, &key, channel);
             }
@@ -61,8 +68,8 @@ impl Core {
                 let (accepted, socket) = *adopted;
                 crate::net::runtime::spawn(accept::serve(self.handle(), accepted, socket));
             }
-            Message::ShardLost { shard, kept, last_serial } => {
-                self.on_shard_lost(shard, &kept, last_serial);
+            Message::ShardLost { shard, life, kept, last_serial } => {
+                self.on_shard_lost(shard, life, &kept, last_serial);
             }
             #[cfg(debug_assertions)]
             Message::Panic => panic!("a shard was asked to panic"),

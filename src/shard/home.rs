@@ -3,6 +3,7 @@
 use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
 use crate::base::ids::Target;
+use crate::base::time::Instant;
 use crate::http::render::ErrorCode;
 use crate::registry::directory::Claim as Claimed;
 use crate::registry::directory::Start;
@@ -38,10 +39,16 @@ impl Core {
         let live = match &target {
             Target::Id(id) | Target::Infohash(id) => {
                 self.directory.runs_on(&Target::Infohash(*id)).is_some()
+                    || self.directory.is_offline_as_id(*id, self.now)
             }
             Target::Url(_) | Target::Magnet(_) => self.directory.runs_on(&target).is_some(),
         };
         if self.resolver.would_ask(&target, live, self.now) {
+            if self.directory.is_offline(&target, self.now) {
+                // No engine knew more of it than that it does not play.
+                let resolution = Resolution::AsGiven(target);
+                return self.mail.send(from, Message::Resolved { token, resolution, paid: None });
+            }
             // A question to an engine is the first part of a cold start.
             let Ok(ticket) = self.shared.starts.take(payer) else {
                 return self.mail.send(from, Message::Unresolved { token, payer });
@@ -81,6 +88,9 @@ impl Core {
                     self.ask_pool(crate::engine::pool::Input::Select(select));
                 }
                 resolver::Output::Resolved { token, resolution } => {
+                    if let Resolution::Assumed { infohash, .. } = resolution {
+                        self.directory.asked_as(&Target::Infohash(infohash), infohash);
+                    }
                     let paid = self.tickets.remove(&token).map(|(_, paid)| paid);
                     let to = ShardId((token >> 56) as u8);
                     let token = token & ((1 << 56) - 1);
@@ -109,6 +119,31 @@ impl Core {
     pub(crate) fn on_forget(&mut self, target: Target) {
         self.resolver.handle(resolver::Input::Forget { target }, self.now);
         self.drain_resolver();
+    }
+
+    pub(crate) fn on_hold(&mut self, target: Target, infohash: Infohash, until: Instant) {
+        self.resolver.handle(resolver::Input::Hold { target, infohash, until }, self.now);
+        self.drain_resolver();
+    }
+
+    /// A start found nothing to play. Until the mark ends no engine is asked for it: neither to play
+    /// it nor what the id means that led here, which is asked anew by whoever comes then.
+    pub(crate) fn on_offline(&mut self, key: &Target, reason: &str, open: Target) {
+        let until = self.now + self.directory.mark_offline(key, reason, self.now);
+        let Target::Infohash(infohash) = *key else { return };
+        match open {
+            Target::Infohash(_) if self.resolver.was_assumed(infohash) => {
+                self.directory.asked_as(key, infohash);
+            }
+            Target::Infohash(_) => {}
+            Target::Id(id) => {
+                self.directory.asked_as(key, id);
+                self.tell_home(open, |target| Message::Hold { target, infohash, until });
+            }
+            Target::Url(_) | Target::Magnet(_) => {
+                self.tell_home(open, |target| Message::Hold { target, infohash, until });
+            }
+        }
     }
 
     /// On the shard that asked.

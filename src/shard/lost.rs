@@ -17,6 +17,7 @@ use crate::admin::hygiene;
 use crate::admin::lines::ViewerEnd;
 use crate::base::ids::Generation;
 use crate::base::ids::ShardId;
+use crate::base::sizes::SHARDS_MAX;
 use crate::engine::pool;
 use crate::engine::pool::Pool;
 use crate::mirror::Outbox;
@@ -35,6 +36,7 @@ use crate::shard::live::Live;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Kept;
 use crate::shard::message::Message;
+use crate::shard::message::Subscribe;
 use crate::shard::mirror::Teller;
 use crate::shard::source::Source;
 use crate::shard::stats::Stats;
@@ -56,9 +58,35 @@ thread_local! {
     static RUNNING: RefCell<Option<Shard>> = const { RefCell::new(None) };
 }
 
+/// How often each shard has been lost, as far as this one has heard. There are two ways to hear of it:
+/// from the heir, and by what the heir asks by way of a third, which may be ahead.
+#[derive(Clone, Debug)]
+pub(crate) struct Lives([u32; SHARDS_MAX]);
+
+impl Default for Lives {
+    fn default() -> Self {
+        Self([0; SHARDS_MAX])
+    }
+}
+
+impl Lives {
+    /// Whether this is the first word of that life.
+    fn begins(&mut self, shard: ShardId, life: u32) -> bool {
+        let known = &mut self.0[usize::from(shard.0)];
+        let is_news = life > *known;
+        *known = life.max(*known);
+        is_news
+    }
+
+    fn is_over(&self, shard: ShardId, life: u32) -> bool {
+        life < self.0[usize::from(shard.0)]
+    }
+}
+
 /// What a shard begins with: nothing yet, or what it inherits.
 pub(crate) struct Estate {
     pub(crate) life: u32,
+    pub(crate) lives: Lives,
     pub(crate) mail: Mailboxes<Message>,
     pub(crate) outbox: Option<Outbox>,
     pub(crate) live: Arc<Live>,
@@ -96,6 +124,7 @@ impl Estate {
         let has_pool = mail.me() == ShardId(0);
         Self {
             life: 0,
+            lives: Lives::default(),
             mail,
             outbox,
             live: Arc::new(config.live.clone()),
@@ -145,7 +174,9 @@ impl Core {
         let stops = self.abandoned_sessions();
         let (tokens, viewers, serials) = self.numbers();
         let Self { me, life, shared, live, mail, egress, audiences, sources, .. } = self;
-        let Self { pool, mut directory, mut claims, stats, teller, .. } = self;
+        let Self { pool, mut lives, mut directory, mut claims, stats, teller, .. } = self;
+        let life = life + 1;
+        lives.begins(me, life);
         let pool = match pool {
             Some(pool) if catch_unwind(AssertUnwindSafe(|| pool.check_invariants())).is_err() => {
                 return None;
@@ -165,7 +196,8 @@ impl Core {
         drop(sources);
         shared.streams_closed(streams);
         Some(Estate {
-            life: life + 1,
+            life,
+            lives,
             mail,
             outbox: teller.map(Teller::into_outbox),
             live,
@@ -255,7 +287,8 @@ impl Core {
             kept.map(|source| Kept { channel: source.id, keys: source.keys.clone() }).collect();
         for to in (0..self.mail.shards()).map(|to| ShardId(to as u8)).filter(|to| *to != owner) {
             let kept = kept.clone();
-            self.mail.send(to, Message::ShardLost { shard: owner, kept, last_serial });
+            let life = self.life;
+            self.mail.send(to, Message::ShardLost { shard: owner, life, kept, last_serial });
         }
         if let Some((channel, generation)) = claim {
             self.mail.send(channel.owner, Message::ClaimLost { channel, generation });
@@ -286,8 +319,9 @@ impl Core {
         if source.ingest.dirty {
             self.agenda.moved(serial);
         }
-        self.feed(serial, Input::ShardLost { shard: self.me });
+        // First: what is due in this moment is due for a stream that knows of it.
         self.feed(serial, Input::Inherited);
+        self.feed(serial, Input::ShardLost { shard: self.me });
     }
 
     /// On the homes of their keys.
@@ -300,17 +334,18 @@ impl Core {
     }
 
     /// What another shard had is gone, but for the streams that go on.
-    pub(crate) fn on_shard_lost(&mut self, shard: ShardId, kept: &[Kept], last_serial: u64) {
+    pub(crate) fn on_shard_lost(
+        &mut self,
+        shard: ShardId,
+        life: u32,
+        kept: &[Kept],
+        last_serial: u64,
+    ) {
         self.directory.release_shard(shard);
         self.claims.shard_lost(shard, last_serial);
         self.claim_kept(shard, kept);
-        let serials: Vec<u64> = self.sources.keys().copied().collect();
-        for serial in serials {
-            if let Some(source) = self.sources.get_mut(&serial) {
-                source.subscribers &= !shard_bit(shard);
-                source.copied.remove(&shard);
-            }
-            self.feed(serial, Input::ShardLost { shard });
+        if self.lives.begins(shard, life) {
+            self.forget_viewers_of(shard);
         }
         let audiences: Vec<usize> = self.audiences.iter().map(|(at, _)| at).collect();
         for at in audiences {
@@ -336,5 +371,43 @@ impl Core {
             }
         }
         self.retire_detached();
+    }
+
+    /// False: nobody waits for it any more. An heir may be heard of by what it asks before it is heard
+    /// itself: what its forerunner watched is forgotten first, and nothing of what it watches later.
+    pub(crate) fn is_asked_by_the_living(&mut self, subscribe: &Subscribe) -> bool {
+        let Subscribe { from, life, .. } = *subscribe;
+        if self.lives.begins(from, life) {
+            self.forget_viewers_of(from);
+        }
+        !self.lives.is_over(from, life)
+    }
+
+    fn forget_viewers_of(&mut self, shard: ShardId) {
+        let serials: Vec<u64> = self.sources.keys().copied().collect();
+        for serial in serials {
+            if let Some(source) = self.sources.get_mut(&serial) {
+                source.subscribers &= !shard_bit(shard);
+                source.copied.remove(&shard);
+            }
+            self.feed(serial, Input::ShardLost { shard });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_begins_once_and_the_one_before_is_over() {
+        let (mut lives, shard) = (Lives::default(), ShardId(3));
+        assert!(!lives.begins(shard, 0), "nobody was lost");
+        assert!(lives.begins(shard, 1), "by whichever way it is heard of first");
+        assert!(!lives.begins(shard, 1), "and by the other one");
+        assert!(lives.is_over(shard, 0) && !lives.is_over(shard, 1));
+        assert!(lives.begins(shard, 3), "a word was overtaken");
+        assert!(!lives.begins(shard, 2) && lives.is_over(shard, 2), "and comes late");
+        assert!(!lives.is_over(ShardId(4), 0), "each has its own");
     }
 }

@@ -115,9 +115,17 @@ pub(crate) enum Message {
     Forget {
         target: Target,
     },
+    /// What it led to is offline until then.
+    Hold {
+        target: Target,
+        infohash: Infohash,
+        until: Instant,
+    },
     Offline {
         key: Target,
         reason: String,
+        /// How an engine was asked for it.
+        open: Target,
     },
     Online {
         key: Target,
@@ -189,6 +197,8 @@ pub(crate) enum Message {
     /// A shard panicked, and goes on with little of what it had.
     ShardLost {
         shard: ShardId,
+        /// Of the one that follows.
+        life: u32,
         /// Its streams that go on.
         kept: Arc<[Kept]>,
         /// Of the streams that it had: those that follow have higher ones.

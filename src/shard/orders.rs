@@ -12,6 +12,7 @@ use crate::base::time::Instant;
 use crate::engine::pool;
 use crate::engine::spec::Spec;
 use crate::http::render::ErrorCode;
+use crate::registry::directory::OfflineRow;
 use crate::shard::audience::Phase;
 use crate::shard::blocks::Person;
 use crate::shard::core::Core;
@@ -41,13 +42,21 @@ pub(crate) enum Order {
         id: Infohash,
         span: Duration,
     },
-    ClearOffline(Infohash),
+    /// The infohash that an engine gave for a content id, for an order that names the id.
+    FindInfohash(Infohash),
+    /// By either.
+    ClearOffline {
+        id: Infohash,
+        infohash: Option<Infohash>,
+    },
     AddEngines(Vec<Spec>),
     DrainEngine {
         engine: String,
         draining: bool,
     },
     RemoveEngine(String),
+    /// It is chosen as if it had never failed.
+    EndRest(String),
 }
 
 /// What a shard says of an order.
@@ -71,10 +80,17 @@ impl Core {
                 None => Done::NotMine,
             },
             Order::WarmStream { id, span } => self.warm_stream(id, span),
-            Order::ClearOffline(id) => self.clear_offline(id),
+            Order::FindInfohash(id) => match self.resolver.infohash_of(&Target::Id(id), self.now) {
+                Some(infohash) => {
+                    Done::Begun(serde_json::json!({ "infohash": infohash.to_string() }))
+                }
+                None => Done::NotMine,
+            },
+            Order::ClearOffline { id, infohash } => self.clear_offline(id, infohash),
             Order::AddEngines(specs) => self.add_engines(specs),
             Order::DrainEngine { engine, draining } => self.drain_engine(&engine, draining),
             Order::RemoveEngine(engine) => self.remove_engine(&engine),
+            Order::EndRest(engine) => self.end_rest(&engine),
         }
     }
 
@@ -159,17 +175,22 @@ impl Core {
         Done::Begun(serde_json::json!({ "id": id, "blocked_seconds": blocked_seconds }))
     }
 
-    fn clear_offline(&mut self, id: Infohash) -> Done {
-        let named = |target: &Target| crate::shard::source::provisional(target) == id;
+    /// Under this id, or made through it. What led there is asked anew.
+    fn clear_offline(&mut self, id: Infohash, infohash: Option<Infohash>) -> Done {
+        let own = |row: &OfflineRow| crate::shard::source::provisional(&row.target);
+        let is_meant = |mark: Infohash| mark == id || Some(mark) == infohash;
+        let named = |row: &OfflineRow| is_meant(own(row)) || row.content_id == Some(id);
         let rows = self.directory.offline(self.now).into_iter();
-        let meant: Vec<Target> = rows.map(|row| row.target).filter(named).collect();
-        if meant.is_empty() {
-            return Done::NotMine;
+        let meant: Vec<OfflineRow> = rows.filter(named).collect();
+        let Some(cleared) = meant.first().map(own) else { return Done::NotMine };
+        for row in meant {
+            self.directory.clear_offline(&row.target);
+            let asked = [Some(own(&row)), row.content_id, Some(id)];
+            for id in asked.into_iter().flatten() {
+                self.tell_home(Target::Id(id), |target| Message::Forget { target });
+            }
         }
-        meant.iter().for_each(|target| {
-            self.directory.clear_offline(target);
-        });
-        Done::Begun(serde_json::json!({ "id": id.to_string() }))
+        Done::Begun(serde_json::json!({ "id": cleared.to_string() }))
     }
 
     fn add_engines(&mut self, specs: Vec<Spec>) -> Done {
@@ -190,6 +211,17 @@ impl Core {
     fn remove_engine(&mut self, name: &str) -> Done {
         let Some(engine) = self.find_engine(name) else { return Done::NotMine };
         self.feed_pool(pool::Input::Remove { engine });
+        Done::Begun(serde_json::json!({ "id": name }))
+    }
+
+    fn end_rest(&mut self, name: &str) -> Done {
+        let Some(engine) = self.find_engine(name) else { return Done::NotMine };
+        let rows = self.pool.as_ref().map(pool::Pool::rows).unwrap_or_default();
+        let mut rests = rows.into_iter().filter(|row| row.id == engine).filter_map(|row| row.rest);
+        if !rests.any(|rest| rest.until > self.now) {
+            return Done::NotMine;
+        }
+        self.feed_pool(pool::Input::EndRest { engine });
         Done::Begun(serde_json::json!({ "id": name }))
     }
 

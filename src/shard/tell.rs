@@ -9,6 +9,7 @@ use crate::admin::lines::StreamStart;
 use crate::admin::records::EngineRecord;
 use crate::admin::records::EngineState;
 use crate::admin::records::OfflineRecord;
+use crate::admin::records::RestRecord;
 use crate::admin::records::StreamRecord;
 use crate::admin::records::ViewerRecord;
 use crate::base::ids::EngineId;
@@ -205,7 +206,10 @@ impl Core {
             version: row.version,
             last_answer_at: row.last_ok.map(|at| wall - now.since(at).as_secs_f64()),
             failures: row.failures_total,
-            rests: row.rests_until.is_some_and(|until| until > now),
+            rest: row.rest.filter(|rest| rest.until > now).map(|rest| RestRecord {
+                until: wall + rest.until.since(now).as_secs_f64(),
+                reason: hygiene::clean(&rest.reason).into_owned(),
+            }),
             last_error: row.reason,
         })
         .collect()
@@ -217,6 +221,7 @@ impl Core {
         let rows = self.directory.offline(now).into_iter();
         rows.map(|row| OfflineRecord {
             id: crate::shard::source::provisional(&row.target).to_string(),
+            content_id: row.content_id.map(|id| id.to_string()),
             reason: row.reason,
             since: wall - now.since(row.since).as_secs_f64(),
             until: wall + row.retry_in.as_secs_f64(),

@@ -417,7 +417,11 @@ impl World {
 
     /// Somebody else opens the content of a stream on its engine.
     pub(crate) fn take_over(&mut self, id: StreamId) {
-        let session = &self.streams[&id].session;
+        if self.streams.contains_key(&id) && self.plan.has_redis && self.prng.chance(700) {
+            // Another node wants it, too: it comes back.
+            self.after_us(1_000_000, 30_000_000, Event::TakeOver { stream: id });
+        }
+        let Some(session) = self.streams.get(&id).map(|stream| &stream.session) else { return };
         let (Some(engine), Some(opened)) = (session.engine(), session.opened()) else { return };
         let infohash = opened.infohash;
         self.trace(|| format!("{id:?} is taken over on {engine:?}"));

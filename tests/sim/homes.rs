@@ -48,6 +48,16 @@ impl Visit {
     }
 }
 
+/// Somebody's wish for a stream, on its way to who has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscribe {
+    pub(crate) visit: Visit,
+    /// How often that person's shard had been lost before.
+    pub(crate) life: u32,
+    pub(crate) key: Target,
+    pub(crate) hops: u32,
+}
+
 /// A session that turned out to be of another infohash.
 #[derive(Clone, Debug)]
 pub(crate) struct ClaimQuery {
@@ -76,8 +86,8 @@ pub(crate) enum Mail {
     Resolve { visit: Visit, target: Target },
     CancelResolve { visit: Visit },
     Resolved { visit: Visit, resolution: Resolution },
-    Subscribe { visit: Visit, key: Target, hops: u32 },
-    Join { visit: Visit, key: Target, hops: u32 },
+    Subscribe(Subscribe),
+    Join(Subscribe),
     Attached { visit: Visit, stream: StreamId, key: Target, ring: RingHandle },
     Rejected { visit: Visit, answer: Answer },
     Counts { from: ShardId, stream: StreamId, count: u32, waiting: u32 },
@@ -100,7 +110,7 @@ pub(crate) enum Mail {
     PoolInput(Box<pool::Input>),
     Vacate { engine: EngineId, leave: bool },
     ClaimLost { stream: StreamId, generation: Generation },
-    ShardLost { shard: ShardId, kept: Kept, last: StreamId },
+    ShardLost { shard: ShardId, life: u32, kept: Kept, last: StreamId },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,8 +156,8 @@ impl World {
                 self.drain_resolver(to);
             }
             Mail::Resolved { visit, resolution } => self.resolved(visit, resolution),
-            Mail::Subscribe { visit, key, hops } => self.subscribe(to, visit, key, hops),
-            Mail::Join { visit, key, hops } => self.join(to, visit, key, hops),
+            Mail::Subscribe(subscribe) => self.subscribe(to, subscribe),
+            Mail::Join(subscribe) => self.join(to, subscribe),
             Mail::Attached { visit, stream, key, ring } => {
                 self.attached(to, visit, stream, key, ring);
             }
@@ -200,7 +210,9 @@ impl World {
             Mail::ClaimLost { stream, generation } => {
                 self.feed(stream, Input::ClaimLost { generation });
             }
-            Mail::ShardLost { shard, kept, last } => self.shard_lost(to, shard, &kept, last),
+            Mail::ShardLost { shard, life, kept, last } => {
+                self.shard_lost(to, shard, life, &kept, last);
+            }
         }
     }
 
@@ -243,13 +255,17 @@ impl World {
         self.shards[usize::from(shard.0)].resolver.check_invariants();
     }
 
-    fn subscribe(&mut self, here: ShardId, visit: Visit, key: Target, hops: u32) {
+    fn subscribe(&mut self, here: ShardId, subscribe: Subscribe) {
+        if !self.is_asked_by_the_living(here, &subscribe) {
+            return;
+        }
+        let Subscribe { visit, hops, ref key, .. } = subscribe;
         assert!(hops < 200, "{key:?} is looked for without end");
         let directory = &mut self.shards[usize::from(here.0)].directory;
-        if let Some(host) = directory.runs_on(&key) {
-            return self.mail(here, host, Mail::Join { visit, key, hops: hops + 1 });
+        if let Some(host) = directory.runs_on(key) {
+            return self.mail(here, host, Mail::Join(Subscribe { hops: hops + 1, ..subscribe }));
         }
-        if let Start::Offline { reason, retry_after, .. } = directory.may_start(&key, self.now) {
+        if let Start::Offline { reason, retry_after, .. } = directory.may_start(key, self.now) {
             self.counts.offline += 1;
             let answer = Answer {
                 code: Code::NothingToPlay,
@@ -260,9 +276,9 @@ impl World {
             let to = self.people[visit.person].shard;
             return self.mail(here, to, Mail::Rejected { visit, answer });
         }
-        assert_eq!(directory.claim(&key, here), Claim::Granted);
+        assert_eq!(directory.claim(key, here), Claim::Granted);
         self.start_stream(here, key.clone());
-        self.join(here, visit, key, hops);
+        self.join(here, subscribe);
     }
 
     fn claim(&mut self, here: ShardId, query: ClaimQuery) {

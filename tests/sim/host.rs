@@ -20,12 +20,13 @@ use ringcast::stream::Input;
 use ringcast::stream::Session;
 use ringcast::stream::Setup;
 use ringcast::stream::State;
+use ringcast::stream::Tenure;
 
 use crate::engines::Sid;
 use crate::homes::ClaimQuery;
 use crate::homes::Mail;
 use crate::homes::RingHandle;
-use crate::homes::Visit;
+use crate::homes::Subscribe;
 use crate::media::Ingest;
 use crate::media::Log;
 use crate::media::Source;
@@ -41,7 +42,7 @@ pub(crate) struct Stream {
     /// Under which the directories know it.
     pub(crate) keys: Vec<Target>,
     /// Whoever came while it was ending.
-    pub(crate) held: Vec<(Visit, Target)>,
+    pub(crate) held: Vec<Subscribe>,
     pub(crate) claims: Vec<ClaimQuery>,
     /// Who was ever sent a handle.
     pub(crate) subscribed: BTreeSet<ShardId>,
@@ -64,6 +65,8 @@ pub(crate) struct Stream {
     pub(crate) was_kicked: bool,
     pub(crate) warm_until: Instant,
     pub(crate) was_superseded: bool,
+    /// What Redis has said last.
+    pub(crate) tenure: Tenure,
     /// Since when no person anywhere has watched or waited.
     pub(crate) deserted_since: Option<Instant>,
     pub(crate) started_at: Instant,
@@ -100,7 +103,7 @@ impl World {
             is_claimed: matches!(key, Target::Infohash(_)),
             seed: self.prng.next_u64(),
             settings: self.plan.settings,
-            contest: Contest::default(),
+            contest: Contest::new(self.tenure_at_first()),
         };
         self.trace(|| format!("{id:?} starts on {host:?} for {key:?}"));
         let stream = Stream {
@@ -122,6 +125,7 @@ impl World {
             was_kicked: false,
             warm_until: Instant::ZERO,
             was_superseded: false,
+            tenure: self.tenure_at_first(),
             deserted_since: None,
             started_at: self.now,
             is_move_asked: false,
@@ -131,23 +135,45 @@ impl World {
         self.streams.insert(id, stream);
         self.logs.insert(id, Log::default());
         self.hosts.insert(id, host);
+        if self.plan.has_redis {
+            self.after_us(0, 500_000, Event::Leased { stream: id, tenure: Tenure::Owner });
+        }
         self.drain(id);
     }
+
+    /// Until Redis has confirmed a lease, another node's word holds.
+    fn tenure_at_first(&self) -> Tenure {
+        if self.plan.has_redis { Tenure::Other } else { Tenure::Alone }
+    }
+
+    pub(crate) fn leased(&mut self, id: StreamId, tenure: Tenure) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.tenure = tenure;
+            self.counts.leases_changed += 1;
+        }
+        self.feed(id, Input::Tenure(tenure));
+    }
+
     /// A viewer's shard asks to get in.
-    pub(crate) fn join(&mut self, here: ShardId, visit: Visit, key: Target, hops: u32) {
+    pub(crate) fn join(&mut self, here: ShardId, subscribe: Subscribe) {
+        if !self.is_asked_by_the_living(here, &subscribe) {
+            return;
+        }
         let found = self
             .streams
             .iter_mut()
-            .find(|(_, stream)| stream.host == here && stream.keys.contains(&key));
+            .find(|(_, stream)| stream.host == here && stream.keys.contains(&subscribe.key));
         let Some((id, stream)) = found else {
             // It has just ended: the directory hears of it before it hears this.
-            let home = self.home(&key);
-            return self.mail(here, home, Mail::Subscribe { visit, key, hops: hops + 1 });
+            let home = self.home(&subscribe.key);
+            let hops = subscribe.hops + 1;
+            return self.mail(here, home, Mail::Subscribe(Subscribe { hops, ..subscribe }));
         };
         if !stream.session.accepts_viewers() {
-            stream.held.push((visit, key));
+            stream.held.push(subscribe);
             return;
         }
+        let Subscribe { visit, key, .. } = subscribe;
         let (id, ring) = (*id, RingHandle(stream.ingest.ring()));
         stream.deserted_since = None;
         if stream.session.state() == State::Draining {

@@ -23,6 +23,7 @@ use crate::engines::EngineEvent;
 use crate::engines::Sid;
 use crate::homes::Ask;
 use crate::homes::Mail;
+use crate::homes::Subscribe;
 use crate::host::Stream;
 use crate::media::Ingest;
 use crate::people::Place;
@@ -50,7 +51,11 @@ impl World {
         self.lose_people(lost);
         let claim = self.lose_claim(lost);
         self.lose_tasks(lost);
-        self.shards[usize::from(lost.0)].resolver = Resolver::new(ResolverConfig::default());
+        let at = &mut self.shards[usize::from(lost.0)];
+        at.resolver = Resolver::new(ResolverConfig::default());
+        at.life += 1;
+        let life = at.life;
+        at.lives.insert(lost, life);
         let last = StreamId(self.stream_next - 1);
         let hosted = self.streams.iter().filter(|(_, stream)| stream.host == lost);
         let hosted: Vec<StreamId> = hosted.map(|(id, _)| *id).collect();
@@ -65,7 +70,16 @@ impl World {
         }
         let kept: Kept = kept.iter().map(|id| (*id, self.streams[id].keys.clone())).collect();
         for to in (0..self.shards.len() as u8).map(ShardId).filter(|to| *to != lost) {
-            self.mail(lost, to, Mail::ShardLost { shard: lost, kept: Arc::clone(&kept), last });
+            // A mailbox is full: others hear of the heir before it does.
+            if self.plan.faults.mailbox_full > 0 && self.prng.chance(500) {
+                let us = self.prng.below(1_000_000);
+                self.slow_down(lost, to, us);
+            }
+            self.mail(
+                lost,
+                to,
+                Mail::ShardLost { shard: lost, life, kept: Arc::clone(&kept), last },
+            );
         }
         if let Some((to, mail)) = claim {
             self.mail(lost, to, mail);
@@ -87,7 +101,13 @@ impl World {
                 let sub = self.shards[usize::from(lost.0)].subs.get_mut(&stream);
                 sub.expect("a seat has a handle").feed.leave(person);
             }
-            self.maybe_return(person);
+            if self.prng.chance(700) {
+                // Players ask again at once.
+                self.people[person].wants_the_same();
+                self.after_us(0, 100_000, Event::Come { person });
+            } else {
+                self.maybe_return(person);
+            }
         }
         self.shards[usize::from(lost.0)].subs.clear();
     }
@@ -186,20 +206,21 @@ impl World {
         stream.is_paused = false;
         stream.inherited_at.push(now);
         self.ledger.stops_lost(id);
-        self.feed(id, Input::ShardLost { shard: lost });
         self.feed(id, Input::Inherited);
+        self.feed(id, Input::ShardLost { shard: lost });
     }
 
-    pub(crate) fn shard_lost(&mut self, here: ShardId, lost: ShardId, kept: &Kept, last: StreamId) {
+    pub(crate) fn shard_lost(
+        &mut self,
+        here: ShardId,
+        lost: ShardId,
+        life: u32,
+        kept: &Kept,
+        last: StreamId,
+    ) {
         self.forget_keys(here, lost, kept, last);
-        let hosted = self.streams.iter_mut().filter(|(_, stream)| stream.host == here);
-        let mut ids = Vec::new();
-        for (id, stream) in hosted {
-            stream.subscribed.remove(&lost);
-            ids.push(*id);
-        }
-        for id in ids {
-            self.feed(id, Input::ShardLost { shard: lost });
+        if self.begins(here, lost, life) {
+            self.forget_viewers_of(here, lost);
         }
         let goes_on = |id: &StreamId| kept.iter().any(|(one, _)| one == id);
         let subs = self.shards[usize::from(here.0)].subs.iter();
@@ -217,6 +238,36 @@ impl World {
             if at.shard == here && is_asking {
                 self.ask_anew(person);
             }
+        }
+    }
+
+    /// Whether an heir is heard of for the first time.
+    fn begins(&mut self, here: ShardId, shard: ShardId, life: u32) -> bool {
+        let known = self.shards[usize::from(here.0)].lives.entry(shard).or_insert(0);
+        let is_news = life > *known;
+        *known = life.max(*known);
+        is_news
+    }
+
+    /// What an heir asks may arrive, by way of a third, before its own word that it is one.
+    pub(crate) fn is_asked_by_the_living(&mut self, here: ShardId, subscribe: &Subscribe) -> bool {
+        let from = self.people[subscribe.visit.person].shard;
+        if self.begins(here, from, subscribe.life) {
+            self.counts.heirs_ahead += 1;
+            self.forget_viewers_of(here, from);
+        }
+        self.shards[usize::from(here.0)].lives[&from] == subscribe.life
+    }
+
+    fn forget_viewers_of(&mut self, here: ShardId, lost: ShardId) {
+        let hosted = self.streams.iter_mut().filter(|(_, stream)| stream.host == here);
+        let mut ids = Vec::new();
+        for (id, stream) in hosted {
+            stream.subscribed.remove(&lost);
+            ids.push(*id);
+        }
+        for id in ids {
+            self.feed(id, Input::ShardLost { shard: lost });
         }
     }
 

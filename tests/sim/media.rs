@@ -47,12 +47,11 @@ thread_local! {
     static ARENA: Cell<&'static Arena> = Cell::new(new_arena());
 }
 
-/// One for all seeds of a thread: its address space is never given back.
+/// One for many seeds: its address space is never given back.
 pub(crate) fn arena() -> &'static Arena {
     ARENA.get()
 }
 
-/// A world that failed has left its memory behind, which is no fault of the next one.
 pub(crate) fn renew_arena() {
     ARENA.set(new_arena());
 }

@@ -15,6 +15,7 @@ use ringcast::viewer;
 
 use crate::homes::Mail;
 use crate::homes::RingHandle;
+use crate::homes::Subscribe;
 use crate::homes::Visit;
 use crate::sockets::Cause;
 use crate::sockets::Feed;
@@ -75,6 +76,10 @@ impl Person {
 
     pub(crate) fn watches(&self, id: StreamId) -> bool {
         self.place == Place::Waiting(id) || self.place == Place::Started(id)
+    }
+
+    pub(crate) fn wants_the_same(&mut self) {
+        self.wish.clone_from(&self.asked);
     }
 
     fn is_asking(&self) -> bool {
@@ -181,7 +186,8 @@ impl World {
         self.people[person].place = Place::Subscribing;
         let visit = Visit { person, visit: self.people[person].visit };
         let home = self.home(&key);
-        self.mail(shard, home, Mail::Subscribe { visit, key, hops: 0 });
+        let life = self.shards[usize::from(shard.0)].life;
+        self.mail(shard, home, Mail::Subscribe(Subscribe { visit, life, key, hops: 0 }));
     }
 
     pub(crate) fn attached(
@@ -363,7 +369,7 @@ impl World {
     pub(crate) fn ask_anew(&mut self, person: usize) {
         let at = &mut self.people[person];
         at.place = Place::Away;
-        at.wish.clone_from(&at.asked);
+        at.wants_the_same();
         self.come(person);
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct Faults {
     pub(crate) kicked_in_between: u64,
     /// Of each second, for each shard; in calm worlds too.
     pub(crate) shard_lost: u64,
+    /// Redis says something else of a stream's lease.
+    pub(crate) lease_changed: u64,
 }
 
 impl Faults {
@@ -107,6 +109,7 @@ impl Faults {
             socket_blocks: often(150),
             kicked_in_between: often(300),
             shard_lost: 0,
+            lease_changed: often(100),
         };
         // What no engine is at fault for is there in calm worlds too.
         let mut seldom = |in_thousand: u64| {
@@ -162,6 +165,8 @@ pub(crate) struct Plan {
     /// After it nobody comes any more, and everybody leaves.
     pub(crate) horizon: Duration,
     pub(crate) drains: bool,
+    /// There is a Redis, and with it other nodes that keep to the rules of a contest.
+    pub(crate) has_redis: bool,
     pub(crate) mail_delay_us_max: u64,
     /// Of each frame: the bitrate.
     pub(crate) video_packets: u64,
@@ -189,6 +194,7 @@ impl Plan {
             people: 3 + prng.below(25) as usize,
             horizon: Duration::from_secs(30 + prng.below(120)),
             drains: prng.chance(200),
+            has_redis: prng.chance(500),
             mail_delay_us_max: 1 + prng.below(100_000),
             // In some worlds the ring holds seconds, and whoever waits is overtaken.
             video_packets: if prng.chance(200) { 60 } else { 2 },

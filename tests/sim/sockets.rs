@@ -63,8 +63,8 @@ impl Entry for Seat {
     }
 }
 
-/// Whole packets, in order, a subset of what the engine sent, beginning and going on only at
-/// access points behind their tables.
+/// Whole packets, in order, a subset of what the engine sent, beginning at an access point behind its
+/// tables, and going on behind a gap only at another one, behind a mark and its tables.
 #[derive(Default)]
 struct Checker {
     bytes: Vec<u8>,
@@ -73,6 +73,7 @@ struct Checker {
     next: Vec<usize>,
     has_pat: bool,
     has_pmt: bool,
+    has_mark: bool,
     skips: u64,
     nulls: u64,
 }
@@ -110,6 +111,7 @@ impl Checker {
             _ if !packet.has_payload() => {
                 let is_behind = self.has_pat || !self.next.is_empty();
                 assert!(packet.discontinuity() && is_behind, "a mark declares a skip");
+                self.has_mark = true;
             }
             _ => self.media(packet, log),
         }
@@ -121,6 +123,7 @@ impl Checker {
         self.next.retain(|next| log.stamp_at(*next) == Some(stamp));
         if self.next.is_empty() {
             assert!(self.has_pat && self.has_pmt, "a jump has its tables before it");
+            assert!(self.has_mark || last.is_none(), "a gap that nothing declares");
             self.next.extend(log.accesses(stamp).filter(|at| last.is_none_or(|last| *at > last)));
             assert!(!self.next.is_empty(), "a jump lands on an access point, and never goes back");
             self.skips += u64::from(last.is_some());
@@ -128,6 +131,7 @@ impl Checker {
         self.next.iter_mut().for_each(|next| *next += 1);
         self.has_pat = false;
         self.has_pmt = false;
+        self.has_mark = false;
     }
 }
 
@@ -162,6 +166,12 @@ impl Feed {
         if let Some(pinned) = seat.sending.take() {
             self.reader.done(pinned);
         }
+        let counted = u64::from(seat.viewer.skips());
+        assert!(
+            seat.checker.skips <= counted,
+            "{counted} gaps of {} are counted",
+            seat.checker.skips
+        );
         (seat.checker.skips, seat.checker.nulls)
     }
 

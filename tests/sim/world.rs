@@ -22,6 +22,7 @@ use ringcast::registry::resolver::Resolver;
 use ringcast::registry::resolver::ResolverConfig;
 use ringcast::ring::SlabCache;
 use ringcast::stream::Input;
+use ringcast::stream::Tenure;
 use ringcast::viewer::CloseReason;
 
 use crate::engines::EngineEvent;
@@ -93,6 +94,14 @@ pub(crate) enum Event {
     Lose {
         shard: ShardId,
     },
+    TakeOver {
+        stream: StreamId,
+    },
+    /// Redis has said, or ceased to say, whose the stream is.
+    Leased {
+        stream: StreamId,
+        tenure: Tenure,
+    },
     Turn {
         shard: ShardId,
         stream: StreamId,
@@ -116,6 +125,9 @@ pub(crate) struct Shard {
     pub(crate) subs: BTreeMap<StreamId, Sub>,
     /// Shards that were lost, and the last stream of each.
     pub(crate) lost: BTreeMap<ShardId, StreamId>,
+    /// How often it was lost, and the others, as far as it has heard.
+    pub(crate) life: u32,
+    pub(crate) lives: BTreeMap<ShardId, u32>,
 }
 
 /// What has happened over all seeds: a sweep in which nothing happens proves nothing.
@@ -151,6 +163,10 @@ pub(crate) struct Totals {
     pub(crate) shards_lost: u64,
     pub(crate) inherited: u64,
     pub(crate) claims_lost: u64,
+    /// An heir's wish arrived before its word that it is one.
+    pub(crate) heirs_ahead: u64,
+    pub(crate) leases_changed: u64,
+    pub(crate) contended: u64,
 }
 
 impl Totals {
@@ -184,9 +200,12 @@ impl Totals {
         self.shards_lost += other.shards_lost;
         self.inherited += other.inherited;
         self.claims_lost += other.claims_lost;
+        self.heirs_ahead += other.heirs_ahead;
+        self.leases_changed += other.leases_changed;
+        self.contended += other.contended;
     }
 
-    pub(crate) fn assert_something_happened(&self) {
+    pub(crate) fn assert_something_happened(&self, seeds: u64) {
         let each = [
             self.sessions,
             self.stops,
@@ -214,8 +233,13 @@ impl Totals {
             self.shards_lost,
             self.inherited,
             self.claims_lost,
+            self.leases_changed,
+            self.contended,
         ];
         assert!(each.iter().all(|count| *count > 0), "a sweep without one of these: {self:?}");
+        // It takes three shards, two keys and a full mailbox: some three in 10 000 worlds.
+        let is_long = seeds >= 50_000;
+        assert!(self.heirs_ahead > 0 || !is_long, "no heir was heard of by what it asked");
     }
 }
 
@@ -262,6 +286,8 @@ impl World {
             directory: Directory::new(DirectoryConfig::default()),
             subs: BTreeMap::new(),
             lost: BTreeMap::new(),
+            life: 0,
+            lives: BTreeMap::new(),
         };
         let config = pool::PoolConfig {
             streams_per_engine_max: plan.streams_per_engine_max,
@@ -412,6 +438,8 @@ impl World {
                 self.feed_pool(pool::Input::Drain { engine, draining: false });
             }
             Event::Lose { shard } => self.lose(shard),
+            Event::TakeOver { stream } => self.take_over(stream),
+            Event::Leased { stream, tenure } => self.leased(stream, tenure),
             Event::Horizon => self.horizon(),
         }
     }
@@ -447,7 +475,8 @@ impl World {
 
     pub(crate) fn slow_down(&mut self, from: ShardId, to: ShardId, us: u64) {
         let at = self.now + Duration::from_micros(us);
-        self.links.insert((from, to), at);
+        let last = self.links.entry((from, to)).or_insert(at);
+        *last = at.max(*last);
     }
 
     fn horizon(&mut self) {
@@ -486,6 +515,10 @@ impl World {
             }
         }
         for id in self.streams.keys().copied().collect::<Vec<_>>() {
+            if self.plan.has_redis && self.prng.chance(self.plan.faults.lease_changed) {
+                let is_owner = self.prng.chance(500);
+                self.leased(id, if is_owner { Tenure::Owner } else { Tenure::Other });
+            }
             if self.prng.chance(self.plan.faults.taken_over) {
                 self.take_over(id);
             }

@@ -30,6 +30,7 @@ enum Kind {
     CountOrNull,
     NumberOrNull,
     Record(&'static [(&'static str, Kind)]),
+    RecordOrNull(&'static [(&'static str, Kind)]),
 }
 
 use Kind::Bool;
@@ -38,6 +39,7 @@ use Kind::CountOrNull;
 use Kind::Number;
 use Kind::NumberOrNull;
 use Kind::Record;
+use Kind::RecordOrNull;
 use Kind::Text;
 use Kind::TextOrNull;
 
@@ -57,7 +59,8 @@ fn check_record(what: &str, record: &Value, fields: &[(&str, Kind)]) {
             TextOrNull => value.is_string() || value.is_null(),
             CountOrNull => value.is_u64() || value.is_null(),
             NumberOrNull => value.is_number() || value.is_null(),
-            Record(fields) => {
+            RecordOrNull(_) if value.is_null() => true,
+            Record(fields) | RecordOrNull(fields) => {
                 check_record(&format!("{what}.{name}"), value, fields);
                 true
             }
@@ -135,12 +138,18 @@ const ENGINE: &[(&str, Kind)] = &[
     ("max_sessions", CountOrNull),
     ("version", TextOrNull),
     ("last_answer_at", NumberOrNull),
-    ("rests", Bool),
+    ("rest", RecordOrNull(&[("until", Number), ("reason", Text)])),
     ("last_error", TextOrNull),
 ];
 
-const OFFLINE: &[(&str, Kind)] =
-    &[("id", Text), ("reason", Text), ("since", Number), ("until", Number), ("failures", Count)];
+const OFFLINE: &[(&str, Kind)] = &[
+    ("id", Text),
+    ("content_id", TextOrNull),
+    ("reason", Text),
+    ("since", Number),
+    ("until", Number),
+    ("failures", Count),
+];
 
 /// The rows of a list page, which has the envelope of all lists.
 fn rows(server: &Server, path: &str, name: &str) -> Vec<Value> {

@@ -39,6 +39,29 @@ fn an_engine_behind_a_bad_road_is_relayed_byte_for_byte() {
     assert_eq!(engine.control().counters().getstreams, 1, "it was the road, not the engine");
 }
 
+/// The road to the engine is cut, in either way, while the engine itself goes on: the same one is
+/// asked once more, and the player does not notice.
+#[test]
+fn a_road_to_an_engine_that_is_cut_costs_a_player_nothing() {
+    for (n, cut) in [(1_909, FaultProxy::reset as fn(&_)), (1_910, FaultProxy::half_close)] {
+        let engine = rig::engine(rig::one_channel(n));
+        let road = FaultProxy::to(engine.addr());
+        let server = through(&road);
+        let mut player = Player::open(server.address, &Server::play(&rig::content_id(n)));
+        player.play(3 * SECOND);
+        cut(&road);
+        let report = player.play_on(4 * SECOND);
+        assert!(report.is_unbroken() && report.inserted.marks == 0, "{report:?}");
+        assert_eq!(server.lines_with(&["viewer end"]), 0);
+        let row = server.api("/api/v1/streams")["streams"][0].clone();
+        assert_eq!((&row["failovers"], &row["discontinuities"]), (&1.into(), &0.into()), "{row}");
+        let counters = engine.control().counters();
+        let sessions = (counters.sessions_opened, engine.control().sessions_open());
+        assert_eq!((sessions, counters.double_stops), ((2, 1), 0), "{counters:?}");
+        assert!(player.play_on(SECOND).is_unbroken());
+    }
+}
+
 #[test]
 fn damaged_bytes_of_an_engine_end_nothing() {
     let engine = rig::engine(rig::one_channel(1_901));
@@ -52,10 +75,13 @@ fn damaged_bytes_of_an_engine_end_nothing() {
     let before = player.report().bytes;
     while player.report().bytes < before + 4 * SECOND {
         if player.step().map_or(true, |n| n == 0) {
-            break; // A chunk's size was hit: that body has ended, which is in order.
+            break; // A chunk's size was hit too often: the stream has ended, which is in order.
         }
     }
     road.damage_every(0);
+    // What is damaged is inside of packets: those are whole, and in step.
+    assert_eq!(player.report().misaligned_bytes, 0, "{:?}", player.report());
+    assert!(player.report().source_packets > 0, "{:?}", player.report());
     assert!(server.lines_with(&["panicked"]) == 0);
     // An engine that was left rests for twenty seconds, and a viewer waits for ten of them.
     let patience = 2 * rig::PATIENCE;
@@ -63,17 +89,25 @@ fn damaged_bytes_of_an_engine_end_nothing() {
         let player = Player::ask(server.address, &path).begin_within(rig::PATIENCE)?;
         (player.status == 200).then_some(player)
     });
-    again.play_on(2 * SECOND);
-    assert_eq!(rig::get(server.address, "/healthz").status, 200, "the server lives");
+    // Behind what is still damaged in the ring everything is as it was.
+    again.play_on(4 * SECOND);
+    let mut newcomer = Player::open(server.address, &path);
+    assert!(newcomer.play(SECOND).is_unbroken(), "{:?}", newcomer.report());
 }
 
 /// `strace` makes the kernel refuse: with `calls` as in its `-e inject`.
 fn refusing(inject: &str, engine: &ace_emulator::Emulator) -> Server {
+    let mut command = strace(inject);
+    command.arg(env!("CARGO_BIN_EXE_ringcast"));
+    Server::from_command(command, &format!("{},name=e0", engine.addr())).start()
+}
+
+fn strace(inject: &str) -> Command {
     let name = inject.split(':').next().unwrap();
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={name}")]);
-    command.args(["-e", &format!("inject={inject}"), env!("CARGO_BIN_EXE_ringcast")]);
-    Server::from_command(command, &format!("{},name=e0", engine.addr())).start()
+    command.args(["-e", &format!("inject={inject}")]);
+    command
 }
 
 fn plays_on(server: Server, n: u32) {
@@ -90,10 +124,30 @@ fn plays_on(server: Server, n: u32) {
     assert!(server.end_family().success());
 }
 
+/// A shard registers a probe, an eventfd, an empty table of buffers and another probe when it starts.
+/// What is refused here is the memory of a ring, when that is first to be sent from.
 #[test]
 fn memory_that_cannot_be_registered_is_sent_otherwise() {
-    let engine = rig::engine(rig::one_channel(1_902));
-    plays_on(refusing("io_uring_register:error=ENOMEM", &engine), 1_902);
+    let engine = crate::slow::engine(1_902);
+    let mut command = strace("io_uring_register:error=ENOMEM:when=5+");
+    command.arg(env!("CARGO_BIN_EXE_ringcast"));
+    let start = Server::from_command(command, &format!("{},name=e0", engine.addr()));
+    let server = start.set("RINGCAST_SEND", "zerocopy").start().ready();
+    let path = format!("/ace/getstream?infohash={}", rig::infohash(1_902));
+    let mut players: Vec<_> = (0..4).map(|_| Player::open(server.address, &path)).collect();
+    rig::play_together(&mut players, crate::slow::SECOND);
+    server.await_lines(1, &["WARN", "zero-copy sends are off", "registering ring memory"]);
+    players
+        .iter_mut()
+        .for_each(|player| assert!(player.play_on(crate::slow::SECOND).is_unbroken()));
+    let sent = |way: &str| server.metric(&format!("ringcast_send_{way}_bytes_total"));
+    assert_eq!(sent("zerocopy"), 0.0, "nothing was registered to be sent from");
+    assert!(sent("copied") + sent("shared") > 0.0);
+    let rows = server.api("/api/v1/viewers");
+    for row in rows["viewers"].as_array().unwrap() {
+        assert!(row["send_path"] == "shared" || row["send_path"] == "copy", "{row}");
+    }
+    assert_eq!(server.lines_with(&["viewer end"]), 0);
 }
 
 #[test]

@@ -104,6 +104,7 @@ fn wrong_methods_are_told_the_right_ones() {
         ("PUT", "/api/v1/streams", "GET, HEAD", false),
         ("GET", "/api/v1/viewers/1", "DELETE", false),
         ("GET", "/api/v1/engines/e0/drain", "POST", false),
+        ("POST", "/api/v1/engines/e0/rest", "DELETE", false),
     ];
     for (method, path, allow, cors) in cases {
         let what = format!("{method} {path}");

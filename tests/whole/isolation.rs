@@ -18,6 +18,13 @@ use std::time::Duration;
 
 const SECOND: u64 = 500_000;
 
+/// With a crowd and without, by turns.
+const ROUNDS: usize = 3;
+
+/// Connections of a warm-up, and what memory may differ by after it, however many there were.
+const CROWD: usize = 1_000;
+const SLACK_PERCENT: u64 = 2;
+
 fn engine(n: u32) -> ace_emulator::Emulator {
     let channel = Channel::signed(&rig::infohash(n)).tag(n).bitrate_bps(SECOND * 8);
     rig::engine(rig::quick(channel))
@@ -55,22 +62,30 @@ fn a_crowd_with_shut_windows() {
     let mut fast: Vec<Player> =
         (0..players).map(|_| Player::open(server.address, &path(1_800))).collect();
     rig::play_together(&mut fast, 2 * SECOND);
-    // A machine that stands still for a moment makes a round late, and not three of them.
-    let is_in_time = (1..=3).any(|round| {
+    // By turns, so that whatever else the machine does is in both; the middle one of each counts.
+    let mut rounds: [(Duration, Duration); ROUNDS] = std::array::from_fn(|round| {
         p99(&mut fast);
         rig::while_they_play(&mut fast, || rig::throughout(Duration::from_secs(quiet_s), || true));
         let alone = p99(&mut fast);
         let stuck = rig::while_they_play(&mut fast, || {
             let ask = |_| Player::ask_narrow(server.address, &path(1_800), NARROW);
             let stuck: Vec<rig::Asked> = (0..crowd).map(ask).collect();
-            server.await_lines(round * crowd, &["viewer end", "reason=stuck"]);
+            server.await_lines((round + 1) * crowd, &["viewer end", "reason=stuck"]);
             stuck
         });
         let beside = p99(&mut fast);
         eprintln!("p99 {alone:?} alone, {beside:?} beside {} that are stuck", stuck.len());
-        beside < 5 * alone.max(Duration::from_millis(150))
+        (alone, beside)
     });
-    assert!(is_in_time, "who is stuck makes the others wait");
+    rounds.sort_by_key(|(alone, _)| *alone);
+    let alone = rounds[ROUNDS / 2].0;
+    rounds.sort_by_key(|(_, beside)| *beside);
+    let beside = rounds[ROUNDS / 2].1;
+    rig::say(&format!("{crowd} that are stuck: p99 {alone:?} alone, {beside:?} beside them"));
+    assert!(
+        beside <= 3 * alone.max(Duration::from_millis(100)),
+        "who is stuck makes the others wait: {rounds:?}"
+    );
     for player in &fast {
         assert!(player.report().is_unbroken(), "{:?}", player.report());
     }
@@ -115,14 +130,14 @@ fn a_crowd_that_leaves_while_another_comes_ends_no_stream() {
 /// Connections that are made and broken: descriptors and memory end where they began.
 #[test]
 fn connections_made_and_broken_leave_descriptors_and_memory_where_they_were() {
-    let (rounds, slack_percent) = if rig::is_deep() { (10_000, 2) } else { (2_000, 4) };
+    let count = if rig::is_deep() { 10_000 } else { 2_000 };
     let engine = engine(1_802);
     let server = Server::with(&[&engine]).start().ready();
     let mut player = Player::open(server.address, &path(1_802));
     player.play(2 * SECOND);
     // The ring must not grow meanwhile: nothing comes any more.
     engine.control().set(Knob::Starve, true);
-    let abort = |n: usize| {
+    let connect = |n: usize| {
         let mut socket = TcpStream::connect(server.address).unwrap();
         if !n.is_multiple_of(3) {
             let head = format!("GET {} HTTP/1.1\r\nHost: x\r\n", path(1_802));
@@ -130,22 +145,28 @@ fn connections_made_and_broken_leave_descriptors_and_memory_where_they_were() {
             socket.write_all(format!("{head}{end}").as_bytes()).unwrap();
         }
         rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
+        socket
     };
     let quiet = || {
         server.await_viewers(1);
-        server.open_files_at_rest()
+        (server.open_files_at_rest(), server.rss_bytes())
     };
-    // Tables and caches have their size after a first crowd; after a second one, when a busy machine
-    // makes that larger. What leaks grows every time.
-    (0..2_000).for_each(&abort);
-    let is_as_before = (0..3).any(|_| {
-        let (files, before) = (quiet(), server.rss_bytes());
-        (0..rounds).for_each(&abort);
-        let (now, after) = (quiet(), server.rss_bytes());
-        println!("{rounds} rounds: {files} -> {now} descriptors, {before} -> {after} bytes");
-        now <= files + 1 && after <= before + before * slack_percent / 100
-    });
-    assert!(is_as_before, "connections leave something behind");
+    // Tables and caches have the size of the largest crowd after one that is larger, and all there at
+    // one moment, than any that a busy server can make of those who come one after the other.
+    drop((0..CROWD).map(&connect).collect::<Vec<_>>());
+    quiet();
+    (0..CROWD).for_each(|n| drop(connect(n)));
+    let (files, bytes) = quiet();
+    for _ in 0..ROUNDS {
+        (0..count).for_each(|n| drop(connect(n)));
+        let (now, after) = quiet();
+        rig::say(&format!(
+            "{count} aborts: {files} -> {now} descriptors, {bytes} -> {after} bytes"
+        ));
+        assert!(now.abs_diff(files) <= 1, "{files} -> {now} descriptors");
+        // What leaks does it every time: of all rounds together.
+        assert!(after <= bytes + bytes * SLACK_PERCENT / 100, "{bytes} -> {after} bytes");
+    }
 }
 
 /// A thousand heads, a byte at a time: each is answered 408 at its deadline, players notice nothing,

@@ -187,7 +187,7 @@ fn assert_undisturbed(engine: &Emulator, start: Start, channels: std::ops::Range
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_costs_one_line() {
+fn a_directory_that_is_not_there_costs_one_line() {
     let engine = engine_with(450..452);
     // Nobody makes a directory there, root included.
     let start = Server::with(&[&engine]).set("RINGCAST_STATE_DIR", "/proc/ringcast");
@@ -195,23 +195,34 @@ fn a_directory_that_cannot_be_written_costs_one_line() {
 }
 
 #[test]
+fn a_directory_that_is_read_only_costs_one_line() {
+    on_a_file_system("ro", "a read-only directory", 453..455, "Read-only file system");
+}
+
+#[test]
 fn a_full_disk_costs_one_line() {
     // 4 KiB are the file's first block; an open and its session are 300 bytes.
-    let script = "mount -t tmpfs -o size=4k,nr_inodes=4 none \"$0\" && exec \"$@\"";
-    let state = State::new("full");
+    let why = "No space left on device";
+    on_a_file_system("size=4k,nr_inodes=4", "a full disk", 460..476, why);
+}
+
+/// The state directory is a file system of its own, with these options, in a namespace of its own.
+fn on_a_file_system(options: &str, what: &str, channels: std::ops::Range<u32>, why: &str) {
+    let script = format!("mount -t tmpfs -o {options} none \"$0\" && exec \"$@\"");
+    let state = State::new(&format!("fs-{}", channels.start));
     fs::create_dir_all(&state.0).unwrap();
     let dir = state.0.to_str().unwrap();
-    let unshared = ["--mount", "--map-root-user", "--user", "sh", "-c", script, dir];
+    let unshared = ["--mount", "--map-root-user", "--user", "sh", "-c", &script, dir];
     let tried = Command::new("unshare").args(unshared).arg("true").output().unwrap();
     if !tried.status.success() {
         let why = String::from_utf8_lossy(&tried.stderr);
-        rig::say(&format!("NOT RUN: a full disk (unshare: {})", why.trim()));
+        rig::say(&format!("NOT RUN: {what} (unshare: {})", why.trim()));
         return;
     }
-    let engine = engine_with(460..476);
+    let engine = engine_with(channels.clone());
     let specs = format!("{},name=e0", engine.addr());
     let mut command = Command::new("unshare");
     command.args(unshared).arg(env!("CARGO_BIN_EXE_ringcast"));
     let start = state.of(Server::from_command(command, &specs));
-    assert_undisturbed(&engine, start, 460..476, "No space left on device");
+    assert_undisturbed(&engine, start, channels, why);
 }

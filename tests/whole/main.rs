@@ -15,6 +15,7 @@ mod engines;
 mod failover;
 mod failures;
 mod faults;
+mod frozen;
 mod hanging;
 mod http;
 mod isolation;

@@ -9,6 +9,7 @@ use crate::rig::eventually;
 use ace_emulator::Channel;
 use ace_emulator::Emulator;
 use ace_emulator::Knob;
+use serde_json::Value;
 
 const SECOND: u64 = 250_000;
 
@@ -16,9 +17,13 @@ fn path(n: u32) -> String {
     format!("/ace/getstream?infohash={}", rig::infohash(n))
 }
 
+fn change(server: &Server, method: &str, path: &str) -> Reply {
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    rig::exchange(server.address, head.as_bytes())
+}
+
 fn post(server: &Server, path: &str) -> Reply {
-    let request = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
-    rig::exchange(server.address, request.as_bytes())
+    change(server, "POST", path)
 }
 
 /// Two engines of one broadcast; the first one is chosen first.
@@ -141,12 +146,24 @@ fn an_engine_that_fails_three_times_is_asked_no_more_for_a_while() {
         rig::await_stops(&engines[1], u64::from(n));
     }
     assert_eq!(engines[0].control().counters().getstreams, 3, "then it rests");
-    let rows = server.api("/api/v1/engines");
-    let rests = |name: &str| {
+    let rest = |name: &str| {
+        let rows = server.api("/api/v1/engines");
         let row = rows["engines"].as_array().unwrap().iter().find(|row| row["id"] == name);
-        row.unwrap()["rests"].clone()
+        row.unwrap()["rest"].clone()
     };
-    assert_eq!((rests("a"), rests("b")), (true.into(), false.into()));
+    let a = rest("a");
+    assert!(a["reason"].as_str().is_some_and(|text| text.contains("premium")), "{a}");
+    assert!(a["until"].as_f64().is_some_and(|until| until > 1e9), "{a}");
+    assert_eq!(rest("b"), Value::Null);
+    // Until an operator says otherwise.
+    let ended = |name: &str| change(&server, "DELETE", &format!("/api/v1/engines/{name}/rest"));
+    assert_eq!((ended("b").status, ended("c").status), (404, 404), "what does not rest");
+    let reply = ended("a");
+    assert_eq!((reply.status, &*reply.text()), (200, "{\"id\":\"a\"}"));
+    assert_eq!((rest("a"), ended("a").status), (Value::Null, 404));
+    let mut player = Player::open(server.address, &path(864));
+    player.play(SECOND);
+    assert_eq!(engines[0].control().counters().getstreams, 4, "it is asked again");
 }
 
 /// Two names of one content: what is wanted of the one is wanted of the other once that is known.
@@ -199,33 +216,67 @@ fn a_move_to_an_engine_that_cannot_costs_nothing() {
     assert_eq!((counters.stops, counters.sessions_opened), (0, 1));
 }
 
+/// The first of two engines is slow in one way or another.
+fn hedged(
+    n: u32,
+    after: &str,
+    slow: Knob,
+    value: impl Into<ace_emulator::Value>,
+) -> ([Emulator; 2], Server) {
+    let (engines, specs) = twins(n);
+    engines[0].control().set(slow, value);
+    let start = Server::with_specs(&specs).set("RINGCAST_HEDGE_AFTER", after);
+    let patience = if after == "off" { "2" } else { "10" };
+    (engines, rig::both_up(start.set("PROXY_INIT_TIMEOUT", patience).start()))
+}
+
 #[test]
 fn a_slow_start_is_hedged_only_where_that_is_asked_for() {
-    // The last one does not even answer the open.
-    let hangs = [Knob::SilentPrebuf, Knob::SilentPrebuf, Knob::HangGetstream];
-    for ((n, hedge), hang) in [(853, "1s"), (854, "off"), (871, "1s")].into_iter().zip(hangs) {
-        let (engines, specs) = twins(n);
-        engines[0].control().set(hang, true);
-        let start = Server::with_specs(&specs).set("RINGCAST_HEDGE_AFTER", hedge);
-        let server = rig::both_up(
-            start.set("PROXY_INIT_TIMEOUT", if hedge == "off" { "2" } else { "10" }).start(),
-        );
-        let reply = Player::ask(server.address, &path(n));
-        let mut player = reply.begin();
-        if hedge == "off" {
-            assert_eq!(player.status, 504);
-            assert_eq!(engines[1].control().counters().getstreams, 0);
-            continue;
-        }
+    let (engines, server) = hedged(854, "off", Knob::SilentPrebuf, true);
+    assert_eq!(Player::open(server.address, &path(854)).status, 504);
+    assert_eq!(engines[1].control().counters().getstreams, 0);
+
+    let silent = hedged(853, "1s", Knob::SilentPrebuf, true);
+    // This one has not answered the open when it has lost: what it opens after all is stopped then.
+    let late = hedged(871, "1s", Knob::ResolveMs, 3_000_u64);
+    for (n, (engines, server)) in [(853, silent), (871, late)] {
+        let mut player = Player::open(server.address, &path(n));
         assert_eq!(player.status, 200, "{}", player.head);
         assert!(player.play(2 * SECOND).is_unbroken(), "{:?}", player.report());
         assert_eq!(engine_of(&server, n), "b");
-        if hang == Knob::SilentPrebuf {
-            rig::await_stops(&engines[0], 1);
-        }
+        rig::while_they_play(std::slice::from_mut(&mut player), || {
+            rig::await_stops(&engines[0], 1)
+        });
+        let counters = engines[0].control().counters();
+        assert_eq!((counters.sessions_opened, counters.contents), (1, 0), "{counters:?}");
         let facts = server.api(&format!("/api/v1/streams/{}", rig::infohash(n)));
         assert_eq!((&facts["failovers"], &facts["discontinuities"]), (&0.into(), &0.into()));
+        assert_eq!(engines[1].control().sessions_open(), 1);
+        assert!(player.play_on(SECOND).is_unbroken(), "the loser's stop is nobody else's");
     }
+}
+
+/// An engine that never answers the open has nothing that could be stopped, and nobody waits for it.
+#[test]
+fn a_start_that_hangs_in_the_open_is_hedged() {
+    let (engines, server) = hedged(874, "1s", Knob::HangGetstream, true);
+    let mut player = Player::open(server.address, &path(874));
+    assert!(player.play(2 * SECOND).is_unbroken(), "{:?}", player.report());
+    assert_eq!(engine_of(&server, 874), "b");
+    player.leave();
+    rig::await_stops(&engines[1], 1);
+    assert_eq!(engines[0].control().counters().stops, 0);
+}
+
+/// Its stat says that it downloads: it needs only a little more. An engine's first stat says nothing yet,
+/// and it is asked once a second.
+#[test]
+fn a_start_that_grows_is_not_hedged() {
+    let (engines, server) = hedged(875, "3s", Knob::ColdStartMs, 5_000_u64);
+    let mut player = Player::open(server.address, &path(875));
+    assert!(player.play(SECOND).is_unbroken(), "{:?}", player.report());
+    assert_eq!(engine_of(&server, 875), "a");
+    assert_eq!(engines[1].control().counters().getstreams, 0);
 }
 
 /// Nobody watches, and the next one to come finds it running.

@@ -5,7 +5,10 @@ use crate::rig::Player;
 use crate::rig::Server;
 use ace_emulator::Channel;
 use ace_emulator::Config;
+use ace_emulator::Emulator;
 use ace_emulator::Knob;
+use serde_json::Value;
+use std::time::Duration;
 
 fn by_infohash(n: u32) -> String {
     format!("/ace/getstream?infohash={}", rig::infohash(n))
@@ -31,7 +34,7 @@ fn fifty_viewers_of_a_dead_channel() {
     let before = first_byte(401);
     let dead: Vec<_> = (0..50).map(|_| Player::ask(server.address, &by_infohash(499))).collect();
     let during = first_byte(402);
-    let slack = std::time::Duration::from_millis(500);
+    let slack = Duration::from_millis(500);
     assert!(during < before * 5 + slack, "{during:?}, and alone {before:?}");
     for asked in dead {
         let reply = asked.reply();
@@ -119,38 +122,142 @@ fn without_an_engine_it_is_said_at_once() {
     assert!(reply.header("retry-after").is_some());
 }
 
+/// What an engine has been asked, but for whether it lives.
+fn asked(engine: &Emulator) -> u64 {
+    let had = engine.control().counters();
+    had.media_files + had.getstreams + had.playbacks + had.stats + had.commands
+}
+
+/// By content id, and by an `id=` that is an infohash.
+fn ways(content_of: u32, infohash_of: u32) -> [String; 6] {
+    let (content_id, known, own) =
+        (rig::content_id(content_of), rig::infohash(content_of), rig::infohash(infohash_of));
+    [
+        format!("/ace/getstream?id={content_id}"),
+        format!("/ace/getstream?content_id={}", content_id.to_uppercase()),
+        format!("/ace/getstream?infohash={known}"),
+        format!("/ace/getstream?id={known}"),
+        format!("/ace/getstream?id={own}"),
+        format!("/ace/getstream?infohash={own}"),
+    ]
+}
+
+/// Everybody is refused from memory, the last one within so long; how long each waited for that.
+fn refused_from_memory(server: &Server, paths: &[String], rounds: usize) -> Vec<Duration> {
+    let mut waits = Vec::new();
+    for path in (0..rounds).flat_map(|_| paths) {
+        let begun = rig::stopwatch();
+        let reply = rig::get(server.address, path);
+        waits.push(begun.elapsed());
+        let what = format!("{path}: {}", reply.text());
+        assert_eq!((reply.status, &*reply.error_code()), (504, "nothing_to_play"), "{what}");
+        assert!(reply.error_message().ends_with("(asked a moment ago)"), "{what}");
+        let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=10).contains(&seconds), "{what}");
+    }
+    waits
+}
+
+/// A mark lasts ten seconds; nothing is said of who asks later than this after it was made.
+const MARK: Duration = Duration::from_secs(9);
+
 #[test]
 fn who_asks_again_is_told_at_once_and_the_channel_recovers_by_itself() {
-    let engine = rig::engine(rig::quick(Channel::signed(&rig::infohash(450))));
-    engine.control().set_for(&rig::infohash(450), Knob::JsonError, "failed to load content");
-    let server = Server::with(&[&engine]).start().ready();
-    let first = rig::get(server.address, &by_infohash(450));
-    assert_eq!(first.status, 502, "{}", first.text());
-    let asked = engine.control().counters().getstreams;
+    rig::steadily(who_asks_again);
+}
+
+fn who_asks_again() {
+    let config = rig::one_channel(450).channel(Channel::signed(&rig::infohash(449)));
+    let engine = rig::engine(config);
+    engine.control().set(Knob::JsonError, "failed to load content");
+    let server = Server::with(&[&engine]).set("RINGCAST_SHARDS", "3").start().ready();
+    let paths = ways(450, 449);
     let begun = rig::stopwatch();
-    for _ in 0..20 {
-        let reply = rig::get(server.address, &by_infohash(450));
-        assert_eq!((reply.status, reply.error_code().as_str()), (504, "nothing_to_play"));
-        assert!(reply.error_message().contains("failed to load content"), "{}", reply.text());
-        let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
-        assert!((1..=10).contains(&seconds), "{seconds}");
+    for path in [&paths[0], &paths[4]] {
+        let first = rig::get(server.address, path);
+        assert_eq!(first.status, 502, "{}", first.text());
     }
-    // Milliseconds each; a start without an answer would take ten seconds.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(8), "{:?}", begun.elapsed());
-    assert_eq!(engine.control().counters().getstreams, asked, "no engine is asked");
-    let rows = server.api("/api/v1/offline");
-    assert_eq!(
-        (&rows["offline"][0]["id"], &rows["total"]),
-        (&rig::infohash(450).into(), &1.into())
-    );
-    // It is back: the first to ask after the pause finds out.
-    engine.control().clear(Knob::JsonError);
-    let mut player = rig::eventually("it to be asked for again", || {
-        let player = Player::ask(server.address, &by_infohash(450)).begin();
-        (player.status == 200).then_some(player)
+    let rows = rig::eventually("both marks", || {
+        let page = server.api("/api/v1/offline");
+        (page["total"] == 2).then(|| page["offline"].as_array().unwrap().clone())
     });
-    assert!(player.play(20_000).starts_with_pat_pmt_rap);
+    let content_id = |n| {
+        let row = rows.iter().find(|row| row["id"] == rig::infohash(n));
+        row.expect("its row")["content_id"].clone()
+    };
+    assert_eq!((content_id(450), content_id(449)), (rig::content_id(450).into(), Value::Null));
+    let before = engine.control().counters();
+    let had = asked(&engine);
+    let mut waits = refused_from_memory(&server, &paths, 10);
+    // Nor is it asked when it would not answer.
+    engine.control().set(Knob::HangMediaFiles, true);
+    engine.control().set(Knob::HangGetstream, true);
+    waits.extend(refused_from_memory(&server, &paths, 10));
+    waits.sort_unstable();
+    let (median, worst) = (waits[waits.len() / 2], waits[waits.len() - 1]);
+    rig::say(&format!("an offline channel is refused in {median:?}, at worst {worst:?}"));
+    assert!(begun.elapsed() < MARK, "too slow to say anything: {:?}", begun.elapsed());
+    assert_eq!(asked(&engine), had, "{:?}", engine.control().counters());
+    assert!(median < Duration::from_millis(50), "{median:?}");
+    // They are back: the first to ask after the pause finds out, and what an id means as well.
+    engine.control().clear(Knob::HangMediaFiles);
+    engine.control().clear(Knob::HangGetstream);
+    engine.control().clear(Knob::JsonError);
+    for (n, path) in [(1, &paths[0]), (2, &paths[4])] {
+        let mut player = rig::eventually("it to be asked for again", || {
+            let player = Player::ask(server.address, path).begin();
+            (player.status == 200).then_some(player)
+        });
+        assert!(player.play(20_000).starts_with_pat_pmt_rap);
+        let now = engine.control().counters();
+        let more = (now.media_files - before.media_files, now.getstreams - before.getstreams);
+        assert_eq!(more, (n, n), "each asked for once");
+    }
     assert_eq!(server.api("/api/v1/offline")["total"], 0);
+}
+
+/// Engines say what an id means only when the stream is opened, or do not say it at all.
+#[test]
+fn what_no_engine_could_look_up_is_answered_from_memory_as_well() {
+    let config = rig::one_channel(446)
+        .channel(Channel::offline(&rig::infohash(447)).content_id(&rig::content_id(447)))
+        .channel(Channel::signed(&rig::infohash(448)))
+        .knob(Knob::HangMediaFiles, true);
+    let engine = rig::engine(config);
+    // What is not to be had as a content id is asked for as an infohash.
+    for id in [rig::infohash(446), rig::content_id(446), rig::infohash(448)] {
+        engine.control().set_for(&id, Knob::JsonError, "failed to load content");
+    }
+    let server = Server::with(&[&engine])
+        .set("RINGCAST_SHARDS", "3")
+        .set("PROXY_INIT_TIMEOUT", "5")
+        .set("PROXY_GRACE_PERIOD", "100ms")
+        .start()
+        .ready();
+    let by = |id: String| format!("/ace/getstream?id={id}");
+    let paths = [by(rig::content_id(446)), by(rig::content_id(447)), by(rig::infohash(448))];
+    let begun = rig::stopwatch();
+    let first = paths.each_ref().map(|path| Player::ask(server.address, path));
+    let told = first.map(|asked| asked.reply().status);
+    assert_eq!(told, [502, 504, 502]);
+    let rows = rig::eventually("the marks", || {
+        let page = server.api("/api/v1/offline");
+        (page["total"] == 3).then(|| page["offline"].as_array().unwrap().clone())
+    });
+    // Under the infohash where an engine has named one.
+    let ids = [rig::content_id(446), rig::infohash(447), rig::infohash(448)];
+    assert!(ids.iter().all(|id| rows.iter().any(|row| row["id"] == id.as_str())), "{rows:?}");
+    rig::await_stops(&engine, 1);
+    // Each lookup took three seconds before there was anything to mark.
+    let in_time = || begun.elapsed() < Duration::from_secs(3) + MARK;
+    let had = asked(&engine);
+    let mut rounds = 0;
+    while rounds < 5 && in_time() {
+        refused_from_memory(&server, &paths, 1);
+        rounds += 1;
+    }
+    assert!(rounds > 0 && in_time(), "too slow to say anything");
+    assert_eq!(asked(&engine), had, "{:?}", engine.control().counters());
 }
 
 #[test]

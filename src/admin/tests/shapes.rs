@@ -40,9 +40,10 @@ fn records_have_the_promised_names() {
                  bytes_sent rate_bps seconds_behind skips rwnd_limited_ms";
     assert_eq!(keys(&one(&ViewerRecord::default())), sorted(names));
     let names = "id host port source state forwarded sessions max_sessions version \
-                 last_answer_at failures rests last_error";
+                 last_answer_at failures rest last_error";
     assert_eq!(keys(&one(&EngineRecord::default())), sorted(names));
-    assert_eq!(keys(&one(&OfflineRecord::default())), sorted("id reason since until failures"));
+    let names = "id content_id reason since until failures";
+    assert_eq!(keys(&one(&OfflineRecord::default())), sorted(names));
 }
 
 #[test]

@@ -30,13 +30,18 @@ fn an_engine_that_fails_whatever_is_asked_of_it_rests() {
     assert_eq!((bench.chosen(), bench.chosen()), ("a".to_owned(), "b".to_owned()));
     let engine = bench.pool.find("a").unwrap();
     bench.handle(Input::Media { engine });
-    assert_eq!(bench.row("a").rests_until, None);
+    assert_eq!(bench.row("a").rest, None);
     assert_eq!(bench.chosen(), "a");
-    // An operator ends a rest by taking it back in.
-    (0..3).for_each(|_| fails(&mut bench, "a"));
-    assert!(bench.row("a").rests_until.is_some());
-    bench.handle(Input::Drain { engine, draining: false });
-    assert_eq!(bench.row("a").rests_until, None);
+    // An operator ends a rest, by a word or by taking it back in.
+    for word in [Input::EndRest { engine }, Input::Drain { engine, draining: false }] {
+        (0..3).for_each(|_| fails(&mut bench, "a"));
+        let rest = bench.row("a").rest.expect("it rests");
+        assert_eq!((rest.until, rest.reason.as_str()), (seconds(11 + 10), "broken"));
+        assert_eq!(bench.chosen(), "b");
+        bench.handle(word);
+        assert_eq!(bench.row("a").rest, None);
+        assert_eq!(bench.chosen(), "a", "as if it had never failed");
+    }
 }
 
 #[test]
@@ -48,13 +53,26 @@ fn an_engine_that_answers_and_gives_no_bytes_rests_all_the_same() {
         bench.handle(Input::Outcome { engine, result: Ok(()) });
         bench.handle(Input::Outcome { engine, result: Err(Failure::Cut) });
     }
-    assert!(bench.row("a").rests_until.is_some());
+    assert!(bench.row("a").rest.is_some());
     assert_eq!((bench.chosen(), bench.chosen()), ("b".to_owned(), "b".to_owned()));
     bench.handle(Input::Outcome { engine, result: Ok(()) });
-    assert!(bench.row("a").rests_until.is_some(), "an answer proves nothing");
+    assert!(bench.row("a").rest.is_some(), "an answer proves nothing");
     bench.handle(Input::Media { engine });
     (0..2).for_each(|_| fails(&mut bench, "a"));
-    assert_eq!(bench.row("a").rests_until, None, "bytes do: it counts anew");
+    assert_eq!(bench.row("a").rest, None, "bytes do: it counts anew");
+}
+
+#[test]
+fn an_engine_whose_body_fell_silent_is_asked_at_once_and_comes_last_when_it_hangs() {
+    let mut bench = Bench::new("10.0.0.1,name=a,forwarded 10.0.0.2,name=b");
+    let engine = bench.pool.find("a").unwrap();
+    bench.advance(seconds(3));
+    bench.silent.insert(address("10.0.0.1:6878"));
+    bench.handle(Input::Quiet { engine });
+    assert_eq!(bench.chosen(), "a", "nothing is known against it yet");
+    // Its turn would have come at ten seconds.
+    bench.advance(seconds(9));
+    assert_eq!((bench.chosen(), bench.chosen()), ("b".to_owned(), "b".to_owned()));
 }
 
 #[test]
@@ -67,6 +85,17 @@ fn a_second_start_takes_from_those_who_have_nothing_to_do() {
     assert_eq!(bench.chosen(), "a");
     assert_eq!(spare(&mut bench), Ok("b".to_owned()), "two of three are idle");
     assert_eq!(spare(&mut bench), Err(Denied::NoneToSpare), "one of three is");
+}
+
+#[test]
+fn what_another_node_does_on_an_engine_is_something_to_do() {
+    let mut bench = Bench::new("10.0.0.1,name=a 10.0.0.2,name=b 10.0.0.3,name=c");
+    let spare = |bench: &mut Bench| bench.select_with(|select| select.need = Need::Spare);
+    bench.handle(Input::Elsewhere(BTreeMap::from([("b".to_owned(), 2)])));
+    assert_eq!(bench.chosen(), "a");
+    assert_eq!(spare(&mut bench), Err(Denied::NoneToSpare), "one of three is idle");
+    bench.handle(Input::Elsewhere(BTreeMap::new()));
+    assert_eq!(spare(&mut bench).unwrap().name.as_ref(), "b", "two of three are");
 }
 
 /// The shards that were told to leave an engine.

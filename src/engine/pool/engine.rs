@@ -207,7 +207,7 @@ impl Engine {
         };
         if failure.blames_engine() {
             self.failures_total += 1;
-            if self.breaker.failed(now) {
+            if self.breaker.failed(&failure, now) {
                 let text = format!("fails what is asked of it ({failure}): others come first");
                 return (Transition::Changed, Some(text));
             }
@@ -255,7 +255,7 @@ impl Engine {
             version: self.version.clone(),
             last_ok: self.health.last_ok(),
             draining: self.is_draining(),
-            rests_until: self.breaker.rests_until(),
+            rest: self.breaker.rest().cloned(),
             chosen_total: self.chosen_total,
             failures_total: self.failures_total,
         }

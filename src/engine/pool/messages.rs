@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::breaker::Rest;
 use super::health::EngineState;
 use crate::base::ids::EngineId;
 use crate::base::ids::Generation;
@@ -119,9 +120,17 @@ pub enum Input {
     Media {
         engine: EngineId,
     },
+    /// A body of it has fallen silent, which may be the broadcast's fault: it is asked whether it lives.
+    Quiet {
+        engine: EngineId,
+    },
     Drain {
         engine: EngineId,
         draining: bool,
+    },
+    /// An operator trusts it again.
+    EndRest {
+        engine: EngineId,
     },
     /// Sessions of other nodes by the engine's name, as far as they are known; none of those that are
     /// not named.
@@ -232,8 +241,8 @@ pub struct EngineRow {
     pub version: Option<String>,
     pub last_ok: Option<Instant>,
     pub draining: bool,
-    /// It failed what was asked of it, three times in a row: others are chosen first until then.
-    pub rests_until: Option<Instant>,
+    /// It failed what was asked of it, three times in a row, and has given no bytes since.
+    pub rest: Option<Rest>,
     pub chosen_total: u64,
     pub failures_total: u64,
 }

@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::breaker::Breaker;
+pub use self::breaker::Rest;
 use self::engine::Engine;
 use self::engine::Transition;
 pub use self::health::EngineState;
@@ -137,22 +138,19 @@ impl Pool {
             Input::Pass { reservation, to } => self.pass(reservation, to),
             Input::ConnectFailed { engine, address } => self.connect_failed(engine, address, now),
             Input::Outcome { engine, result } => self.outcome(engine, result, now),
-            Input::Media { engine } => {
-                if let Some(engine) = self.engines.get_mut(&engine) {
-                    engine.breaker.succeeded();
-                    self.has_changed = true;
-                }
-            }
+            Input::Media { engine } => self.gave_media(engine),
+            Input::Quiet { engine } => self.fell_silent(engine, now),
             Input::Drain { engine, draining } => {
                 if let Some(engine) = self.engines.get_mut(&engine) {
                     engine.drain_asked = draining;
-                    if !draining {
-                        // Whoever takes it back in trusts it.
-                        engine.breaker = Breaker::default();
-                    }
                     self.has_changed = true;
                 }
+                if !draining {
+                    // Whoever takes it back in trusts it.
+                    self.end_rest(engine);
+                }
             }
+            Input::EndRest { engine } => self.end_rest(engine),
             Input::Elsewhere(sessions) => self.note_elsewhere(&sessions),
         }
         self.handle_timeout(now);
@@ -230,6 +228,26 @@ impl Pool {
         }
         assert_eq!(self.by_address.len(), self.engines.len());
         assert!(self.reservations.values().all(|held| self.engines.contains_key(&held.engine)));
+    }
+
+    fn gave_media(&mut self, engine: EngineId) {
+        if let Some(engine) = self.engines.get_mut(&engine) {
+            engine.breaker.succeeded();
+            self.has_changed = true;
+        }
+    }
+
+    fn end_rest(&mut self, id: EngineId) {
+        if let Some(engine) = self.engines.get_mut(&id) {
+            engine.breaker = Breaker::default();
+            self.has_changed = true;
+        }
+    }
+
+    fn fell_silent(&mut self, engine: EngineId, now: Instant) {
+        if let Some(engine) = self.engines.get_mut(&engine) {
+            engine.health.ask_soon(now);
+        }
     }
 
     fn note_elsewhere(&mut self, sessions: &BTreeMap<String, u32>) {

@@ -139,7 +139,9 @@ impl Pool {
 
     fn is_half_idle(&self) -> bool {
         let usable = || self.engines.values().filter(|engine| is_usable(engine));
-        let idle = usable().filter(|engine| engine.sessions == 0).count();
+        // Sessions of other nodes are as much to do as our own.
+        let is_idle = |engine: &&Engine| engine.sessions == 0 && engine.elsewhere == 0;
+        let idle = usable().filter(is_idle).count();
         idle * 2 >= usable().count()
     }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
 use crate::base::ids::Target;
 use crate::base::time::Instant;
@@ -59,6 +60,8 @@ pub enum Start {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OfflineRow {
     pub target: Target,
+    /// What it was asked for as, where that is another id.
+    pub content_id: Option<Infohash>,
     pub reason: String,
     pub failures: u32,
     pub since: Instant,
@@ -75,6 +78,11 @@ struct Mark {
     until: Instant,
     /// A start is finding out, at the latest until then.
     probe_until: Option<Instant>,
+    content_id: Option<Infohash>,
+    /// It is what an `id=` of the same digits means: an engine has said so, or that it knows no such
+    /// content id. Without that an infohash that somebody made of a content id would keep others
+    /// from the channel.
+    is_id: bool,
 }
 
 #[derive(Debug)]
@@ -156,6 +164,8 @@ impl Directory {
             since: now,
             until: now,
             probe_until: None,
+            content_id: None,
+            is_id: false,
         });
         let doublings = mark.failures.min(8);
         let pause = (OFFLINE_MIN * 2_u32.pow(doublings)).min(OFFLINE_MAX);
@@ -164,6 +174,27 @@ impl Directory {
         mark.probe_until = None;
         mark.reason = cut(reason).to_owned();
         pause
+    }
+
+    /// What is marked was asked for as this id, and an engine was asked what that means.
+    pub fn asked_as(&mut self, target: &Target, id: Infohash) {
+        let Target::Infohash(infohash) = target else { return };
+        let Some(mark) = self.marks.get_mut(target) else { return };
+        mark.is_id = true;
+        if *infohash != id {
+            mark.content_id = Some(id);
+        }
+    }
+
+    /// A start would be refused: neither is it time to find out, nor does a start do so.
+    pub fn is_offline(&self, target: &Target, now: Instant) -> bool {
+        self.marks.get(target).is_some_and(|mark| mark.until > now)
+    }
+
+    /// As [`Self::is_offline`], of the infohash that an `id=` of these digits means.
+    pub fn is_offline_as_id(&self, id: Infohash, now: Instant) -> bool {
+        let mark = self.marks.get(&Target::Infohash(id));
+        mark.is_some_and(|mark| mark.is_id && mark.until > now)
     }
 
     /// It gave bytes.
@@ -188,6 +219,7 @@ impl Directory {
         current
             .map(|(target, mark)| OfflineRow {
                 target: target.clone(),
+                content_id: mark.content_id,
                 reason: mark.reason.clone(),
                 failures: mark.failures,
                 since: mark.since,

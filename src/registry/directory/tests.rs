@@ -98,6 +98,26 @@ fn marks_are_listed_cleared_and_forgotten() {
 }
 
 #[test]
+fn a_mark_answers_an_id_only_when_an_engine_was_asked_what_that_means() {
+    let mut d = directory();
+    let [made_up, content_id] = [1, 9].map(|n| Infohash::from_bytes([n; 20]));
+    d.mark_offline(&target(1), "x", T0);
+    assert!(d.is_offline(&target(1), seconds(9)));
+    assert!(!d.is_offline_as_id(made_up, seconds(9)), "it may be somebody's content id");
+    d.asked_as(&target(1), made_up);
+    assert!(d.is_offline_as_id(made_up, seconds(9)));
+    assert_eq!(d.offline(T0)[0].content_id, None);
+    d.asked_as(&target(1), content_id);
+    assert_eq!(d.offline(T0)[0].content_id, Some(content_id));
+    assert!(!d.is_offline_as_id(content_id, T0), "what that leads to, its home knows");
+    assert!(!d.is_offline(&target(1), seconds(10)) && !d.is_offline_as_id(made_up, seconds(10)));
+    d.mark_offline(&target(1), "x", seconds(10));
+    assert!(d.is_offline_as_id(made_up, seconds(29)), "known since");
+    d.asked_as(&target(2), content_id);
+    assert_eq!(d.offline(seconds(10)).len(), 1, "nothing is marked by a question");
+}
+
+#[test]
 fn random_claims_never_give_a_key_to_two() {
     for seed in 0..100 {
         let mut prng = Prng::new(seed);

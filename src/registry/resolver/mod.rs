@@ -6,6 +6,9 @@
 //! another; an error reply means that the value is taken for an infohash; no reply means that it
 //! is opened as given.
 //!
+//! While a channel is marked offline, nobody asks what led to it; whoever starts it next does, for
+//! the broadcast may have moved.
+//!
 //! It asks nothing itself. Invariants: one question at a time per key; every Resolve is answered
 //! exactly once unless it was cancelled; every table is bounded.
 
@@ -22,6 +25,9 @@ use crate::base::time::Instant;
 pub const ALIAS_TTL: Duration = Duration::from_secs(10 * 60);
 /// No answer, or an error, is not asked for again within this.
 pub const FAILURE_TTL: Duration = Duration::from_secs(10);
+/// What has expired is still known for this long, though nobody is answered with it: a start that
+/// it led to may fail so much later.
+const KEPT: Duration = Duration::from_secs(2 * 60);
 /// An engine's time for one question.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Who asks answers by then; a second later the question is given up without an answer.
@@ -62,7 +68,10 @@ pub enum Input {
     },
     /// The engine's reply to an open as given, or the first byte of an assumed one.
     Confirmed { target: Target, infohash: Infohash },
-    /// What was cached led to nothing that plays.
+    /// It led to this infohash, and that to nothing that plays: so it is until then, and is asked anew
+    /// afterwards.
+    Hold { target: Target, infohash: Infohash, until: Instant },
+    /// To be asked anew.
     Forget { target: Target },
 }
 
@@ -166,6 +175,7 @@ impl Resolver {
                     self.conclude(&target, Some((Known::Infohash(infohash), ALIAS_TTL)), now);
                 }
             }
+            Input::Hold { target, infohash, until } => self.hold(&target, infohash, until, now),
             Input::Forget { target } => self.forget(&target),
         }
     }
@@ -189,11 +199,24 @@ impl Resolver {
 
     /// Whether this would be a new question to an engine.
     pub fn would_ask(&self, target: &Target, live: bool, now: Instant) -> bool {
-        let is_known = self.aliases.get(target).is_some_and(|alias| alias.expires > now);
         matches!(target, Target::Id(_))
             && !live
-            && !is_known
+            && self.known(target, now).is_none()
             && !self.questions.contains_key(target)
+    }
+
+    /// The infohash that an engine gave for it, as long as that holds.
+    pub fn infohash_of(&self, target: &Target, now: Instant) -> Option<Infohash> {
+        match self.known(target, now)? {
+            Known::Infohash(infohash) => Some(*infohash),
+            Known::Assumed(..) | Known::AsGiven => None,
+        }
+    }
+
+    /// An `id=` of these digits was taken for an infohash, lately.
+    pub fn was_assumed(&self, id: Infohash) -> bool {
+        let alias = self.aliases.get(&Target::Id(id));
+        alias.is_some_and(|alias| matches!(alias.known, Known::Assumed(..)))
     }
 
     /// Aliases held.
@@ -236,12 +259,18 @@ impl Resolver {
             Target::Infohash(infohash) => {
                 return self.answer(token, Resolution::Infohash(*infohash));
             }
-            Target::Id(id) if live => return self.answer(token, Resolution::Infohash(*id)),
+            Target::Id(id) if live => {
+                let id = *id;
+                if self.known(&target, now).is_none() {
+                    self.remember(target, Known::Assumed(id, String::new()), now);
+                }
+                return self.answer(token, Resolution::Infohash(id));
+            }
             Target::Id(id) => Some(*id),
             Target::Url(_) | Target::Magnet(_) => None,
         };
-        if let Some(alias) = self.aliases.get(&target) {
-            let resolution = resolution(&alias.known, &target);
+        if let Some(known) = self.known(&target, now) {
+            let resolution = resolution(known, &target);
             return self.answer(token, resolution);
         }
         // Only content ids can be asked for without opening a session.
@@ -335,6 +364,14 @@ impl Resolver {
         }
     }
 
+    /// What an engine has said since, of another infohash, is newer.
+    fn hold(&mut self, target: &Target, infohash: Infohash, until: Instant, now: Instant) {
+        let known = self.infohash_of(target, now);
+        if known.is_none_or(|known| known == infohash) {
+            self.conclude(target, Some((Known::Infohash(infohash), until.since(now))), now);
+        }
+    }
+
     fn cancel(&mut self, token: u64) {
         // The question itself goes on: its answer will be wanted when the player comes back.
         let Some(target) = self.waiting.remove(&token) else { return };
@@ -359,6 +396,11 @@ impl Resolver {
         self.aliases.insert(target, Alias { known, expires, serial });
     }
 
+    fn known(&self, target: &Target, now: Instant) -> Option<&Known> {
+        let alias = self.aliases.get(target).filter(|alias| alias.expires > now);
+        alias.map(|alias| &alias.known)
+    }
+
     fn forget(&mut self, target: &Target) {
         if let Some(alias) = self.aliases.remove(target) {
             self.expiry.remove(&(alias.expires, alias.serial));
@@ -367,7 +409,7 @@ impl Resolver {
 
     fn expire(&mut self, now: Instant) {
         while let Some(entry) = self.expiry.first_entry() {
-            if entry.key().0 > now {
+            if entry.key().0 + KEPT > now {
                 return;
             }
             self.aliases.remove(&entry.remove());

@@ -105,6 +105,56 @@ fn an_error_reply_means_an_infohash_that_counts_only_when_it_gave_a_byte() {
 }
 
 #[test]
+fn what_led_to_an_offline_channel_is_held_as_long_as_the_mark_and_asked_anew_then() {
+    let known = Resolution::Infohash(infohash(9));
+    let held = |r: &mut Resolver, at: u64| {
+        assert_eq!(resolve(r, 90, id(1), seconds(at)), [resolved(90, known.clone())]);
+        let _ = query_of(&resolve(r, 91, id(1), seconds(at + 1)));
+    };
+    let hold = |until| Input::Hold { target: id(1), infohash: infohash(9), until: seconds(until) };
+    // An engine's word, which would have held for longer.
+    let mut r = resolver();
+    r.handle(Input::Confirmed { target: id(1), infohash: infohash(9) }, T0);
+    r.handle(hold(20), seconds(10));
+    held(&mut r, 19);
+    // What no engine could say, which would have held for less; and nothing at all.
+    let mut r = resolver();
+    let (query, _) = query_of(&resolve(&mut r, 1, id(1), T0));
+    let _ = reply(&mut r, query, Some(ONE), QueryReply::UnknownMethod, T0);
+    r.handle(hold(70), seconds(60));
+    held(&mut r, 69);
+    // Who waits for the answer to a question has it.
+    let mut r = resolver();
+    let (query, _) = query_of(&resolve(&mut r, 1, id(1), T0));
+    r.handle(hold(10), T0);
+    assert_eq!(drain(&mut r), [resolved(1, known.clone())]);
+    assert!(reply(&mut r, query, Some(ONE), QueryReply::Timeout, T0).is_empty(), "late");
+    held(&mut r, 9);
+    // The broadcast has moved since.
+    let mut r = resolver();
+    r.handle(Input::Confirmed { target: id(1), infohash: infohash(8) }, T0);
+    r.handle(hold(10), T0);
+    let moved = resolved(1, Resolution::Infohash(infohash(8)));
+    assert_eq!(resolve(&mut r, 1, id(1), seconds(5)), [moved]);
+}
+
+#[test]
+fn that_an_id_was_taken_for_an_infohash_is_known_for_as_long_as_a_start_may_take() {
+    let mut r = resolver();
+    let (query, _) = query_of(&resolve(&mut r, 1, id(1), T0));
+    let _ = reply(&mut r, query, Some(ONE), QueryReply::ErrorReply("no".to_owned()), T0);
+    r.handle(Input::Resolve { token: 2, target: id(2), live: true }, T0);
+    let _ = drain(&mut r);
+    assert!(!r.was_assumed(infohash(3)));
+    // Asked anew in the meantime, whatever is known.
+    let _ = query_of(&resolve(&mut r, 3, id(2), seconds(1)));
+    let _ = query_of(&resolve(&mut r, 4, id(1), seconds(69)));
+    assert!(r.was_assumed(infohash(1)) && r.was_assumed(infohash(2)));
+    r.handle_timeout(seconds(130));
+    assert!(!r.was_assumed(infohash(1)) && !r.was_assumed(infohash(2)));
+}
+
+#[test]
 fn no_answer_is_asked_once_more_elsewhere_then_opened_as_given() {
     for no_answer in [QueryReply::Timeout, QueryReply::Unreachable] {
         let mut r = resolver();
@@ -221,6 +271,10 @@ fn random_world(seed: u64) {
                     };
                     r.handle(Input::QueryResult { query, engine, result }, now);
                 }
+            }
+            8 if prng.chance(500) => {
+                let until = now + Duration::from_millis(prng.below(20_000));
+                r.handle(Input::Hold { target: id(key), infohash: infohash(9), until }, now);
             }
             8 => r.handle(Input::Confirmed { target: id(key), infohash: infohash(9) }, now),
             _ => {

@@ -142,6 +142,7 @@ fn changes_are_taken_from_this_host_or_with_the_token() {
         ("POST /api/v1/engines", 200),
         ("POST /api/v1/engines/a/drain", 200),
         ("DELETE /api/v1/engines/a", 200),
+        ("DELETE /api/v1/engines/a/rest", 200),
         ("DELETE /api/v1/viewers/1f?block=60", 200),
         ("DELETE /api/v1/viewers/x", 404),
         ("DELETE /api/v1/viewers/1f?block=86401", 400),
@@ -173,6 +174,8 @@ fn what_a_change_means() {
     let engine = "[::1]:6878".to_owned();
     let removed = change("DELETE /api/v1/engines/%5B%3A%3A1%5D%3A6878");
     assert_eq!(removed, Change::RemoveEngine(engine.clone()));
+    let awake = change("DELETE /api/v1/engines/[::1]:6878/rest");
+    assert_eq!(awake, Change::EndRest(engine.clone()));
     for (query, draining) in [("", true), ("?draining=false", false), ("?draining=1", true)] {
         let drain = change(&format!("POST /api/v1/engines/[::1]:6878/drain{query}"));
         assert_eq!(drain, Change::DrainEngine { engine: engine.clone(), draining });

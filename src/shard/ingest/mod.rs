@@ -222,6 +222,11 @@ impl Ingest {
 
     pub(crate) fn close_any(&mut self) {
         self.generation = None;
+        // What waits of it goes with it. Were it placed later, the next body would follow these few
+        // packets, and not what the viewers have watched.
+        if self.staging.is_some() {
+            self.splice();
+        }
         if let Some(closer) = self.closer.take() {
             closer.shutdown();
         }

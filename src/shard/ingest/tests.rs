@@ -11,6 +11,7 @@ use crate::ring::SlabCache;
 use crate::ring::Writer;
 use crate::ts::packet::NULL_PACKET;
 use crate::ts::splice::Join;
+use crate::ts::splice::STAGED_MAX;
 use crate::ts::splice::Staging;
 use ace_emulator::signed::Signed;
 use ace_emulator::signed::SignedConfig;
@@ -117,4 +118,29 @@ fn what_follows_a_body_that_nobody_was_told_of_is_declared() {
     assert_eq!(waiting(&f), of_none);
     f.take(&body(3), now);
     assert_eq!((f.ingest.jumps, f.ingest.joined), (1, Some(Join::Jump)));
+}
+
+/// It has come to its end: what follows would be a second gap, and this one could have been none.
+#[test]
+fn what_waits_of_a_dead_body_is_not_placed_behind_its_end() {
+    let mut f = fixture();
+    let now = Instant::ZERO;
+    let config = SignedConfig { bitrate_bps: 1_000_000, ..SignedConfig::default() };
+    let source = Signed::new(config).unwrap();
+    let body: Vec<u8> = (0..9_000).flat_map(|n| source.packet(n)).collect();
+    f.take(&body[..4_000 * 188], now);
+    let begins = |f: &mut Fixture, order| {
+        f.ingest.begin(order);
+        f.ingest.body_begins(order, f.writer.written(), now);
+    };
+    begins(&mut f, Generation(2));
+    // From the middle of a group of pictures, of a part that is not there yet.
+    f.take(&body[6_000 * 188..6_050 * 188], now);
+    f.ingest.close(Generation(2));
+    let later = now + STAGED_MAX;
+    f.ingest.place(&mut f.writer, &mut f.cache, later);
+    assert_eq!((f.writer.written(), f.ingest.jumps), (4_000 * 188, 0));
+    begins(&mut f, Generation(3));
+    f.take(&body[3_000 * 188..], later);
+    assert_eq!((f.writer.written(), f.ingest.joined), (9_000 * 188, Some(Join::Overlap)));
 }

@@ -8,6 +8,7 @@ mod recent;
 mod staging;
 
 pub use self::recent::Recent;
+pub use self::staging::BEHIND_MAX;
 pub use self::staging::Join;
 pub use self::staging::Past;
 pub use self::staging::STAGED_BYTES_MAX;

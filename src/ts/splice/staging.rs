@@ -7,6 +7,9 @@
 //! - *Jump*: otherwise the tables and marks are written, then the new packets from their first
 //!   random access point on.
 //!
+//! A session that is behind the one before it is followed until it has caught up, for [`BEHIND_MAX`] at
+//! most; one that is farther behind goes on with a jump, back to what was written before.
+//!
 //! Bounded in bytes and in time; what cannot be placed by then goes in from its first packet, so
 //! that silence never replaces a stream that flows. Only what is equal to what was written is ever
 //! dropped, and what is older than everything that is known.
@@ -21,6 +24,7 @@ use crate::ts::splice::CounterTable;
 use crate::ts::splice::Jump;
 use crate::ts::splice::Recent;
 use crate::ts::splice::write_jump;
+use crate::ts::splice::write_marks;
 use std::time::Duration;
 
 /// 4 s at 8 Mbit/s: twice the usual distance of random access points.
@@ -29,6 +33,9 @@ pub const STAGED_BYTES_MAX: usize = 4 << 20;
 pub const STAGED_MAX: Duration = Duration::from_secs(2);
 /// What has been equal for so long is the same broadcast, though its end is not reached yet.
 const FOLLOWED_MIN: Duration = Duration::from_secs(1);
+/// An engine may be so far behind the one before it: until it has caught up nothing goes on, and then
+/// nothing is lost or repeated. One that is farther behind repeats what lies between, and says so.
+pub const BEHIND_MAX: Duration = Duration::from_secs(10);
 /// Behind the access point this much is looked at for the first counters of the other PIDs.
 const LOOK_AHEAD_BYTES: usize = 1 << 20;
 /// Tables and marks of a jump, in packets: what one inline send may hold.
@@ -76,6 +83,8 @@ pub struct Staging {
     compared: bool,
     /// Since when every packet has been equal.
     followed_since: Option<Instant>,
+    /// It is too far behind: what comes is kept, whether it was written before or not.
+    repeats: bool,
 }
 
 impl Staging {
@@ -89,6 +98,7 @@ impl Staging {
             overlap: Overlap::Sought,
             compared: false,
             followed_since: None,
+            repeats: false,
         }
     }
 
@@ -115,7 +125,7 @@ impl Staging {
     /// The packet is compared with what was written.
     fn decides(&self, packet: Packet<'_>, recent: &Recent) -> bool {
         match self.overlap {
-            Overlap::Sought => recent.may_know(packet),
+            Overlap::Sought => !self.repeats && recent.may_know(packet),
             Overlap::Followed(_) => true,
             Overlap::Complete => false,
         }
@@ -133,6 +143,10 @@ impl Staging {
         if let Overlap::Followed(at) = self.overlap {
             if at == past.end() {
                 self.overlap = Overlap::Complete;
+                return self.keep(one);
+            }
+            if self.followed_since.is_some_and(|since| now.since(since) >= BEHIND_MAX) {
+                self.repeat_from(now);
                 return self.keep(one);
             }
             if past.packet(at) == Some(packet) {
@@ -158,6 +172,14 @@ impl Staging {
         } else {
             self.keep(one);
         }
+    }
+
+    /// It has the time that every session has to show an access point.
+    fn repeat_from(&mut self, now: Instant) {
+        self.overlap = Overlap::Sought;
+        self.followed_since = None;
+        self.since = Some(now);
+        self.repeats = true;
     }
 
     fn keep(&mut self, packets: Packets<'_>) {
@@ -245,17 +267,21 @@ impl Staging {
         if !self.is_complete(before, &following) && !looked && !late {
             return None;
         }
-        if let Some(psi) = self.scanner.psi() {
+        // What is placed because its time is up may show no table: those before it go with it then.
+        let pcr_pid = self.scanner.pcr_pid().or_else(|| before.pcr_pid());
+        if let Some(psi) = self.scanner.psi().or_else(|| before.psi()) {
             let mut last_sent = CounterTable::new();
             before.pids().for_each(|seen| last_sent.set(seen.pid, seen.cc));
             let jump = Jump {
                 psi,
-                pcr_pid: self.scanner.pcr_pid(),
+                pcr_pid,
                 last_sent: &last_sent,
                 following: &following,
                 packets_max: JUMP_PACKETS_MAX,
             };
             write_jump(out, &jump);
+        } else {
+            write_marks(out, pcr_pid, following.as_slice());
         }
         out.extend_from_slice(rest.bytes());
         Some(Join::Jump)

@@ -7,6 +7,7 @@ use crate::ts::Packet;
 use crate::ts::Packets;
 use crate::ts::Scanner;
 use crate::ts::packet::NULL_PACKET;
+use crate::ts::splice::BEHIND_MAX;
 use crate::ts::splice::Join;
 use crate::ts::splice::Past;
 use crate::ts::splice::Recent;
@@ -126,15 +127,40 @@ fn another_stream_is_one_declared_switch() {
 fn what_cannot_be_placed_goes_in_when_its_time_is_up() {
     let source = source(7);
     let first = packets(&source, 0..1_000);
-    // From the middle of a group of pictures, and too little of it to reach the next one.
-    let next = packets(&source, 2_000..2_050);
-    let mut staging = Staging::new();
     let written = Written::new(&first);
+    // From the middle of a group of pictures, too little of it to reach the next one, and no table.
+    let psi = written.scanner.psi().unwrap();
+    let mut next = packets(&source, 2_000..2_050);
+    let is_table = |packet: &[u8]| psi.contains(u16::from_be_bytes([packet[1] & 0x1F, packet[2]]));
+    next = next.chunks(188).take_while(|packet| !is_table(packet)).flatten().copied().collect();
+    assert!(next.len() < 50 * 188, "there were tables");
+    let mut staging = Staging::new();
     push(&mut staging, &written, &next, Instant::ZERO);
     assert!(place(&mut staging, &written, Instant::ZERO).is_none());
     let (_, bytes) = place(&mut staging, &written, Instant::ZERO + STAGED_MAX).unwrap();
     assert!(bytes.ends_with(&next));
+    let mut verifier = Verifier::expecting(*source.config());
+    verifier.feed(&first);
+    verifier.feed(&bytes);
+    let report = verifier.report();
+    assert!(report.is_lawful() && report.inserted.marks > 0, "the tables of before: {report:?}");
     assert!(next.len() < STAGED_BYTES_MAX);
+}
+
+#[test]
+fn what_has_no_tables_at_all_is_marked() {
+    let plain = |begin: u8, count: u8| -> Vec<u8> {
+        (begin..begin + count)
+            .flat_map(|n| [&[0x47, 0x01, 0x00, 0x10 | n & 15][..], &[n; 184]].concat())
+            .collect()
+    };
+    let written = Written::new(&plain(0, 50));
+    let mut staging = Staging::new();
+    push(&mut staging, &written, &plain(70, 10), Instant::ZERO);
+    let (join, bytes) = place(&mut staging, &written, Instant::ZERO + STAGED_MAX).unwrap();
+    assert_eq!((join, bytes.len()), (Join::Jump, 11 * 188));
+    let mark = Packet::new(bytes[..188].try_into().unwrap()).unwrap();
+    assert!(mark.pid() == 0x100 && mark.discontinuity() && !mark.has_payload());
 }
 
 #[test]
@@ -165,10 +191,41 @@ fn an_engine_that_is_behind_is_waited_for() {
     let written = Written::new(&first);
     let mut staging = Staging::new();
     push(&mut staging, &written, &packets(&source, 3_000..4_990), Instant::ZERO);
-    let later = Instant::ZERO + STAGED_MAX * 5;
+    let later = Instant::ZERO + BEHIND_MAX.checked_sub(STAGED_MAX).unwrap();
     assert!(place(&mut staging, &written, later).is_none(), "its own bytes again");
     push(&mut staging, &written, &packets(&source, 4_990..5_000), later);
     assert_eq!(place(&mut staging, &written, later), Some((Join::Overlap, Vec::new())));
+}
+
+#[test]
+fn an_engine_that_is_too_far_behind_repeats_and_says_so() {
+    let source = source(7);
+    let first = packets(&source, 0..9_000);
+    let written = Written::new(&first);
+    let mut staging = Staging::new();
+    push(&mut staging, &written, &packets(&source, 1_000..2_000), Instant::ZERO);
+    let later = Instant::ZERO + BEHIND_MAX;
+    let mut bytes = Vec::new();
+    let mut pushed = 2_000;
+    let join = loop {
+        assert!(pushed < 9_000, "not before it has caught up");
+        push(&mut staging, &written, &packets(&source, pushed..pushed + 7), later);
+        pushed += 7;
+        if let Some((join, placed)) = place(&mut staging, &written, later) {
+            bytes.extend_from_slice(&placed);
+            break join;
+        }
+        assert!(!staging.is_full());
+    };
+    assert_eq!(join, Join::Jump);
+    bytes.extend_from_slice(&packets(&source, pushed..12_000));
+    let mut verifier = Verifier::expecting(*source.config());
+    verifier.feed(&first);
+    verifier.feed(&bytes);
+    let report = verifier.report();
+    assert_eq!(report.wrong_packets, 0, "{report:?}");
+    assert_eq!(report.gaps_off_access_point, 0, "{report:?}");
+    assert!(report.inserted.marks > 0 && report.source_packets > 15_000, "{report:?}");
 }
 
 #[test]

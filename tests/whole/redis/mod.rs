@@ -13,6 +13,7 @@ mod scripts;
 mod snapshots;
 mod sweep;
 mod uring;
+mod wall;
 mod weather;
 
 use crate::rig::Server;

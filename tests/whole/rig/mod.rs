@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each file of tests uses its part")]
 
+pub(crate) mod apart;
 mod cgroup;
 mod client;
 mod fault;
@@ -15,6 +16,7 @@ pub(crate) mod tool;
 mod watch;
 mod web;
 
+pub(crate) use apart::EngineApart;
 pub(crate) use cgroup::MemoryGroup;
 pub(crate) use client::Asked;
 pub(crate) use client::Player;
@@ -34,6 +36,7 @@ pub(crate) use server::Server;
 pub(crate) use server::Start;
 pub(crate) use steady::steadily;
 pub(crate) use watch::Watch;
+pub(crate) use watch::watch_together;
 pub(crate) use web::Web;
 pub(crate) use web::json;
 

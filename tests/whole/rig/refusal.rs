@@ -60,7 +60,9 @@ impl Refusal {
         let retry = error.get("retry_after_s").map(|retry| retry.as_u64().expect("a number"));
         let header = reply.header("retry-after").map(|retry| retry.parse::<u64>().unwrap());
         assert_eq!(header, retry, "{what}: the header and the body say the same");
-        let again = matches!(self.status, 429 | 502 | 503 | 504);
+        // The operator's block has an end as well.
+        let is_over_by_itself = matches!(self.status, 429 | 502 | 503 | 504);
+        let again = is_over_by_itself || message.contains("keeps you out");
         assert_eq!(retry.is_some_and(|seconds| seconds > 0), again, "{what}: {text}");
         message.to_owned()
     }

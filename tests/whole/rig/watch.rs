@@ -21,12 +21,20 @@ struct Shared {
     over: AtomicBool,
     bytes: AtomicU64,
     worst_gap_us: AtomicU64,
+    /// The longest time without a packet of the stream itself.
+    worst_quiet_us: AtomicU64,
     long_gaps: AtomicU64,
 }
 
 /// Longer than a piece and the wait for company of any channel here, and shorter than whatever is
 /// waited for with a time-out.
 const LONG_GAP: Duration = Duration::from_millis(400);
+
+/// Waits until each has so many bytes more than now.
+pub(crate) fn watch_together(watches: &[Watch], bytes: u64) {
+    let until: Vec<_> = watches.iter().map(|watch| watch.bytes() + bytes).collect();
+    watches.iter().zip(until).for_each(|(watch, until)| watch.await_until(until));
+}
 
 impl Watch {
     pub(crate) fn of(mut player: Player) -> Self {
@@ -36,6 +44,7 @@ impl Watch {
         let playing = shared.clone();
         let thread = std::thread::spawn(move || {
             let mut last = stopwatch();
+            let mut played = (player.report().source_packets, last);
             while !playing.over.load(Ordering::Acquire) {
                 let n = player.step().expect("the stream goes on");
                 if n == 0 {
@@ -47,6 +56,13 @@ impl Watch {
                 let gap_us = u64::try_from(gap.as_micros()).unwrap();
                 playing.worst_gap_us.fetch_max(gap_us, Ordering::AcqRel);
                 playing.long_gaps.fetch_add(u64::from(gap > LONG_GAP), Ordering::AcqRel);
+                let packets = player.report().source_packets;
+                if packets > played.0 {
+                    let quiet_us = now.duration_since(played.1).as_micros();
+                    let quiet_us = u64::try_from(quiet_us).unwrap();
+                    playing.worst_quiet_us.fetch_max(quiet_us, Ordering::AcqRel);
+                    played = (packets, now);
+                }
                 playing.bytes.fetch_add(n as u64, Ordering::AcqRel);
             }
             player
@@ -59,6 +75,12 @@ impl Watch {
         Duration::from_micros(self.shared.worst_gap_us.load(Ordering::Acquire))
     }
 
+    /// The longest time without a packet of the stream, null packets left out, since the last
+    /// [`Watch::forget`].
+    pub(crate) fn worst_quiet(&self) -> Duration {
+        Duration::from_micros(self.shared.worst_quiet_us.load(Ordering::Acquire))
+    }
+
     /// How many times it waited for [`LONG_GAP`] and more.
     pub(crate) fn long_gaps(&self) -> u64 {
         self.shared.long_gaps.load(Ordering::Acquire)
@@ -66,15 +88,21 @@ impl Watch {
 
     pub(crate) fn forget(&self) {
         self.shared.worst_gap_us.store(0, Ordering::Release);
+        self.shared.worst_quiet_us.store(0, Ordering::Release);
         self.shared.long_gaps.store(0, Ordering::Release);
     }
 
     /// Waits until so many bytes more have come.
     pub(crate) fn await_more(&self, bytes: u64) {
-        let until = self.shared.bytes.load(Ordering::Acquire) + bytes;
-        super::eventually("the stream to go on", || {
-            (self.shared.bytes.load(Ordering::Acquire) >= until).then_some(())
-        });
+        self.await_until(self.bytes() + bytes);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Acquire)
+    }
+
+    fn await_until(&self, bytes: u64) {
+        super::eventually("the stream to go on", || (self.bytes() >= bytes).then_some(()));
     }
 
     /// The server closed it.

@@ -73,6 +73,7 @@ knobs! {
     BurstBytes "burst_bytes" Number "media sent at socket speed when a reader comes (the last N bytes of the past)"
     PieceBytes "piece_bytes" Number "size of a piece; each is one HTTP chunk, written when it is complete"
     JitterMs "jitter_ms" Number "hold each piece back for a random time up to this"
+    LagMs "lag_ms" Number "the newest that a reader gets is this much older than the broadcast (read when it comes)"
     ColdStartMs "cold_start_ms" Number "prebuffering before /ace/r answers"
     ResolveMs "resolve_ms" Number "time that getstream and manifest take to answer"
     IdleExpiryMs "idle_expiry_ms" Number "a session that nobody reads or asks about ends after this"

@@ -17,6 +17,9 @@ if [ "$hard" -gt 1048576 ]; then hard=1048576; fi
 ulimit -Sn "$hard"
 exec "$@""#;
 
+/// How the variables begin that cargo sets for the program of one package.
+const OF_THIS_PACKAGE: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"];
+
 /// Where it was built, unless it was carried to another host: then the folder it is run in.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -53,6 +56,14 @@ fn program() -> std::ffi::OsString {
 
 fn tidy_up(mut command: Command) -> Command {
     command.current_dir(root()).stdin(Stdio::null());
+    // What cargo told this program of itself. Build scripts that ask for these names (ring's does)
+    // would run again, and all that stands on them be built again, after each plain `cargo test`.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if OF_THIS_PACKAGE.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
     if std::env::var_os("CI").is_some() {
         // Nothing is built twice there, so what makes a second build fast is only work.
         command.env("CARGO_INCREMENTAL", "0");
@@ -108,4 +119,20 @@ pub(crate) fn target_installed(target: &str) -> bool {
         let path = String::from_utf8_lossy(&out.stdout);
         Path::new(path.trim()).join("lib/rustlib").join(target).exists()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cargo_told_this_program_is_not_told_to_another() {
+        let own = ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION_PRE"];
+        for command in [cargo(), cargo_nightly(), cargo_test()] {
+            for name in own {
+                assert!(std::env::var_os(name).is_some(), "cargo test sets {name}");
+                assert!(command.get_envs().any(|env| env == (name.as_ref(), None)), "{name}");
+            }
+        }
+    }
 }

@@ -19,6 +19,7 @@ pub(crate) struct Runner {
 struct Step {
     name: String,
     took: Duration,
+    has_failed: bool,
     /// The closing lines of its test programs.
     results: Vec<String>,
 }
@@ -34,13 +35,13 @@ impl Runner {
     pub(crate) fn run(&mut self, name: &str, command: &mut Command) -> Result<(), String> {
         println!("xtask: {name}");
         let started = now();
-        let status = command.status();
-        self.finished(name, started, Vec::new());
-        match status {
+        let result = match command.status() {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(format!("step failed: {name} ({status})")),
             Err(error) => Err(format!("step failed: {name}: cannot start {command:?}: {error}")),
-        }
+        };
+        self.finished(name, started, result.is_err(), Vec::new());
+        result
     }
 
     /// Like `run`, and keeps what the test programs say at their end. A step that ran no test has
@@ -55,13 +56,12 @@ impl Runner {
                 results.push(line.to_owned());
             }
         });
-        let totals = totals(results.iter());
-        self.finished(name, started, results);
-        ended.map_err(|why| format!("step failed: {name}: {why}"))?;
-        if totals.passed == 0 {
-            return Err(format!("step failed: {name}: it ran no test"));
-        }
-        Ok(())
+        let result = match ended {
+            Ok(()) if totals(results.iter()).passed == 0 => Err("it ran no test".to_owned()),
+            ended => ended,
+        };
+        self.finished(name, started, result.is_err(), results);
+        result.map_err(|why| format!("step failed: {name}: {why}"))
     }
 
     /// Something that this machine cannot do. Said now and at the end.
@@ -70,17 +70,18 @@ impl Runner {
         self.not_run.push(what.to_owned());
     }
 
-    fn finished(&mut self, name: &str, started: Instant, results: Vec<String>) {
+    fn finished(&mut self, name: &str, started: Instant, has_failed: bool, results: Vec<String>) {
         let took = started.elapsed();
         println!("xtask: {name}: {} s", took.as_secs());
-        self.steps.push(Step { name: name.to_owned(), took, results });
+        self.steps.push(Step { name: name.to_owned(), took, has_failed, results });
     }
 
     /// The closing lines, where the last page of a long output shows them.
     pub(crate) fn summary(&self) {
         println!();
         for step in &self.steps {
-            println!("xtask: {:>5} s  {}", step.took.as_secs(), step.name);
+            let failed = if step.has_failed { ": FAILED" } else { "" };
+            println!("xtask: {:>5} s  {}{failed}", step.took.as_secs(), step.name);
             for line in &step.results {
                 println!("  {line}");
             }
@@ -160,6 +161,7 @@ mod tests {
         assert!(failed.is_err_and(|why| why.starts_with("step failed: false: exit status: 1")));
         let line = "test result: ok. 1 passed; 0 failed";
         assert_eq!(runner.tests("good", Command::new("echo").arg(line)), Ok(()));
-        assert_eq!(runner.steps.len(), 3);
+        let failed: Vec<bool> = runner.steps.iter().map(|step| step.has_failed).collect();
+        assert_eq!(failed, [true, true, false]);
     }
 }

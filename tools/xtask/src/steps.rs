@@ -18,6 +18,7 @@ use crate::packages;
 use crate::plant;
 use crate::runner::Runner;
 use crate::runner::lines_of;
+use crate::tools;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
@@ -32,37 +33,80 @@ const PREEMPTIONS: &str = "2";
 /// Of each fuzz target.
 const FUZZ_SECONDS: &str = "-max_total_time=60";
 
-pub(crate) fn test(deep: bool) -> Result<(), String> {
+/// One step, under the name by which it is run alone.
+struct Step {
+    name: &'static str,
+    is_deep: bool,
+    run: fn(&mut Runner, bool) -> Result<(), String>,
+}
+
+const fn always(name: &'static str, run: fn(&mut Runner, bool) -> Result<(), String>) -> Step {
+    Step { name, is_deep: false, run }
+}
+
+const fn deep(name: &'static str, run: fn(&mut Runner, bool) -> Result<(), String>) -> Step {
+    Step { name, is_deep: true, run }
+}
+
+const STEPS: &[Step] = &[
+    always("format", |runner, _| runner.run("format", cargo().args(["fmt", "--all", "--check"]))),
+    always("planted", planted),
+    always("lints", lints),
+    always("build", build),
+    always("model", memory_model),
+    always("units", units_and_simulation),
+    always("benchmarks", benchmarks),
+    always("static", static_check),
+    always("packaging", packaging),
+    deep("miri", miri),
+    deep("tsan", thread_sanitizer),
+    deep("fuzz", fuzz),
+    always("whole", whole_program),
+];
+
+/// `[--deep] [STEP…]`: without a name all of them.
+pub(crate) fn test(words: &[&str]) -> Result<(), String> {
+    let (deep, names) = match words {
+        ["--deep", names @ ..] => (true, names),
+        names => (false, names),
+    };
+    let steps = chosen(deep, names)?;
     packages::install()?;
     let mut runner = Runner::default();
-    let result = all_steps(&mut runner, deep);
+    let result = run_all(&mut runner, deep, &steps);
     runner.summary();
     result
 }
 
-fn all_steps(runner: &mut Runner, deep: bool) -> Result<(), String> {
-    runner.run("format", cargo().args(["fmt", "--all", "--check"]))?;
-    planted(runner)?;
-    lints(runner)?;
-    let targets = test_targets();
-    // The programs too: the tests of the whole program start them.
-    let programs = ["test", "-q", "--workspace", "--lib", "--bins", "--tests", "--no-run"];
-    runner.run("build", cargo().args(programs).args(["--locked"]))?;
-    memory_model(runner, deep)?;
-    units_and_simulation(runner, &targets, deep)?;
-    benchmarks(runner)?;
-    static_check(runner)?;
-    packaging(runner)?;
-    if deep {
-        miri(runner)?;
-        thread_sanitizer(runner)?;
-        fuzz(runner)?;
+fn chosen(deep: bool, names: &[&str]) -> Result<Vec<&'static Step>, String> {
+    let there: Vec<&Step> = STEPS.iter().filter(|step| deep || !step.is_deep).collect();
+    if let Some(unknown) = names.iter().find(|name| !there.iter().any(|step| step.name == **name)) {
+        let known: Vec<&str> = there.iter().map(|step| step.name).collect();
+        let flag = if deep { " with --deep" } else { "" };
+        return Err(format!("no step `{unknown}`; there are{flag} {}", known.join(", ")));
     }
-    whole_program(runner, &targets, deep)
+    let is_asked = |step: &&Step| names.is_empty() || names.contains(&step.name);
+    Ok(there.into_iter().filter(is_asked).collect())
+}
+
+/// Stops at the first that fails, but a deep run: its hours are not lost to one step, and it says at
+/// its end which failed.
+fn run_all(runner: &mut Runner, deep: bool, steps: &[&Step]) -> Result<(), String> {
+    let mut failed = Vec::new();
+    for step in steps {
+        if let Err(why) = (step.run)(runner, deep) {
+            if !deep {
+                return Err(why);
+            }
+            println!("xtask: {why}");
+            failed.push(why);
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\nxtask: ")) }
 }
 
 /// Whether the bugs that the simulator is measured with still fit the code.
-fn planted(runner: &mut Runner) -> Result<(), String> {
+fn planted(runner: &mut Runner, _: bool) -> Result<(), String> {
     if !answers("git", &["--version"]) {
         runner.not_run("tests/planted against the tree (git is not installed)");
         return Ok(());
@@ -71,14 +115,21 @@ fn planted(runner: &mut Runner) -> Result<(), String> {
     plant::check().map_err(|why| format!("step failed: planted bugs: {why}"))
 }
 
-fn lints(runner: &mut Runner) -> Result<(), String> {
+fn lints(runner: &mut Runner, _: bool) -> Result<(), String> {
     let all = ["clippy", "-q", "--workspace", "--all-targets", "--locked"];
     runner.run("lints", cargo().args(all).args(["--", "-D", "warnings"]))?;
     let bare = ["clippy", "-q", "--workspace", "--bins", "--no-default-features", "--locked"];
     runner.run("lints without the demo", cargo().args(bare).args(["--", "-D", "warnings"]))
 }
 
-fn units_and_simulation(runner: &mut Runner, targets: &[String], deep: bool) -> Result<(), String> {
+/// The programs too: the tests of the whole program start them.
+fn build(runner: &mut Runner, _: bool) -> Result<(), String> {
+    let programs = ["test", "-q", "--workspace", "--lib", "--bins", "--tests", "--no-run"];
+    runner.run("build", cargo().args(programs).args(["--locked"]))
+}
+
+fn units_and_simulation(runner: &mut Runner, deep: bool) -> Result<(), String> {
+    let targets = test_targets();
     let mut command = cargo_test();
     command.args(["-q", "--no-fail-fast", "--workspace", "--lib", "--bins"]);
     for target in targets.iter().filter(|target| *target != WHOLE) {
@@ -94,7 +145,7 @@ fn units_and_simulation(runner: &mut Runner, targets: &[String], deep: bool) -> 
 }
 
 /// Each once, small: so that they still run when somebody needs them.
-fn benchmarks(runner: &mut Runner) -> Result<(), String> {
+fn benchmarks(runner: &mut Runner, _: bool) -> Result<(), String> {
     let mut command = cargo();
     command.args(["test", "-q", "--locked"]);
     for target in bench_targets() {
@@ -103,15 +154,20 @@ fn benchmarks(runner: &mut Runner) -> Result<(), String> {
     runner.run("benchmarks, small", &mut command)
 }
 
-/// Two at a time: each test starts a server, an engine and players on ports of its own.
-fn whole_program(runner: &mut Runner, targets: &[String], deep: bool) -> Result<(), String> {
-    if !targets.iter().any(|target| target == WHOLE) {
+/// Two at a time: each test starts a server, an engine and players on ports of its own. Thousands of
+/// players are compared with none beside them, so a deep run gives each test the whole machine.
+fn whole_program(runner: &mut Runner, deep: bool) -> Result<(), String> {
+    if !test_targets().iter().any(|target| target == WHOLE) {
         runner.not_run("the whole program (there is no tests/whole/main.rs)");
         return Ok(());
     }
     let mut command = cargo_test();
-    command.args(["--workspace", "--test", WHOLE, "--", "--test-threads=2"]);
+    let threads = if deep { "--test-threads=1" } else { "--test-threads=2" };
+    command.args(["--workspace", "--test", WHOLE, "--", threads]);
     if deep {
+        // A program of its own: no test of another package makes cargo build it.
+        let swarm = ["build", "-q", "--workspace", "--bin", "swarm", "--locked"];
+        runner.run("build the swarm", cargo().args(swarm))?;
         command.env("RINGCAST_TEST_DEEP", "1");
     }
     runner.tests("whole program", &mut command)
@@ -142,7 +198,7 @@ fn memory_model(runner: &mut Runner, deep: bool) -> Result<(), String> {
 }
 
 /// What the programs that will read these files say of them; `tests/packaging.rs` has the rest.
-fn packaging(runner: &mut Runner) -> Result<(), String> {
+fn packaging(runner: &mut Runner, _: bool) -> Result<(), String> {
     if answers("docker", &["compose", "version"]) {
         let mut compose = Command::new("docker");
         compose.args(["compose", "config", "--quiet"]).current_dir(root());
@@ -170,12 +226,8 @@ fn answers(program: &str, args: &[&str]) -> bool {
 }
 
 /// Undefined behaviour in the ring's own tests.
-fn miri(runner: &mut Runner) -> Result<(), String> {
-    let there = cargo_nightly().args(["miri", "--version"]).stderr(Stdio::null()).output();
-    if !there.is_ok_and(|out| out.status.success()) {
-        runner.not_run("miri on the ring (rustup +nightly component add miri rust-src)");
-        return Ok(());
-    }
+fn miri(runner: &mut Runner, _: bool) -> Result<(), String> {
+    tools::MIRI.install().map_err(|why| format!("step failed: miri on the ring: {why}"))?;
     let mut command = cargo_nightly();
     command.args(["miri", "test", "-q", "--lib", "ring::"]);
     command.env("MIRIFLAGS", "-Zmiri-ignore-leaks -Zmiri-disable-isolation");
@@ -185,11 +237,9 @@ fn miri(runner: &mut Runner) -> Result<(), String> {
 
 /// Data races between threads, of the server with two shards in one process.
 /// The standard library is built with it, so that what it synchronizes is seen.
-fn thread_sanitizer(runner: &mut Runner) -> Result<(), String> {
-    let Some(host) = host_with_sources() else {
-        runner.not_run("ThreadSanitizer (rustup +nightly component add rust-src)");
-        return Ok(());
-    };
+fn thread_sanitizer(runner: &mut Runner, _: bool) -> Result<(), String> {
+    let host = tools::MIRI.install().and_then(|()| tools::nightly_host());
+    let host = host.map_err(|why| format!("step failed: ThreadSanitizer: {why}"))?;
     let mut command = cargo_nightly();
     command.args(["test", "-q", "-Zbuild-std", "--target", &host, "--test", "shards"]);
     command.env("RUSTFLAGS", "-Zsanitizer=thread");
@@ -197,25 +247,10 @@ fn thread_sanitizer(runner: &mut Runner) -> Result<(), String> {
     runner.tests("ThreadSanitizer on two shards", &mut command)
 }
 
-/// The nightly compiler's own target, when the standard library's sources are there.
-fn host_with_sources() -> Option<String> {
-    let ask = |args: &[&str]| {
-        let out = Command::new("rustc").arg("+nightly").args(args).output().ok()?;
-        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
-    };
-    let sources = PathBuf::from(ask(&["--print", "sysroot"])?.trim()).join("lib/rustlib/src/rust");
-    let about = ask(&["-vV"])?;
-    let host = about.lines().find_map(|line| line.strip_prefix("host: "))?.to_owned();
-    sources.is_dir().then_some(host)
-}
-
 /// Each target for a minute, from the committed inputs. What it finds new stays out of the tree.
-fn fuzz(runner: &mut Runner) -> Result<(), String> {
-    let there = cargo_nightly().args(["fuzz", "--version"]).stderr(Stdio::null()).output();
-    if !there.is_ok_and(|out| out.status.success()) {
-        runner.not_run("the fuzz targets (cargo install cargo-fuzz, with a nightly toolchain)");
-        return Ok(());
-    }
+fn fuzz(runner: &mut Runner, _: bool) -> Result<(), String> {
+    tools::FUZZ.install().map_err(|why| format!("step failed: the fuzz targets: {why}"))?;
+    let mut failed = Vec::new();
     for target in fuzz_targets() {
         let found = root().join("fuzz/target/found").join(&target);
         let made = std::fs::create_dir_all(&found);
@@ -224,9 +259,9 @@ fn fuzz(runner: &mut Runner) -> Result<(), String> {
         command.args(["fuzz", "run", &target]).arg(found);
         command.arg(root().join("fuzz/corpus").join(&target));
         command.args(["--", FUZZ_SECONDS, "-max_len=8192", "-print_final_stats=0"]);
-        runner.run(&format!("fuzz {target}"), &mut command)?;
+        failed.extend(runner.run(&format!("fuzz {target}"), &mut command).err());
     }
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\nxtask: ")) }
 }
 
 /// The generated pages are written by the tests that compare them.
@@ -257,7 +292,10 @@ fn build_static(runner: &mut Runner) -> Result<Option<PathBuf>, String> {
 }
 
 /// The container's promise: one file, and nothing else in the root directory.
-fn static_check(runner: &mut Runner) -> Result<(), String> {
+fn static_check(runner: &mut Runner, deep: bool) -> Result<(), String> {
+    if deep {
+        tools::MUSL.install().map_err(|why| format!("step failed: static binary: {why}"))?;
+    }
     let Some(binary) = build_static(runner)? else { return Ok(()) };
     let empty = root().join("target/empty-root");
     let copied = std::fs::create_dir_all(&empty)
@@ -266,4 +304,35 @@ fn static_check(runner: &mut Runner) -> Result<(), String> {
     let mut command = Command::new("chroot");
     command.arg(&empty).args(["/ringcast", "--version"]);
     runner.run("the static binary in an empty root", &mut command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(deep: bool, names: &[&str]) -> Result<Vec<&'static str>, String> {
+        Ok(chosen(deep, names)?.iter().map(|step| step.name).collect())
+    }
+
+    #[test]
+    fn steps_are_chosen_by_name_and_keep_their_order() {
+        assert_eq!(names(false, &["units", "format"]), Ok(vec!["format", "units"]));
+        assert_eq!(names(true, &[]).map(|all| all.len()), Ok(STEPS.len()));
+        assert!(
+            names(false, &[]).is_ok_and(|all| !all.contains(&"fuzz") && all.contains(&"whole"))
+        );
+        let why = names(false, &["fuzz"]).unwrap_err();
+        assert!(why.starts_with("no step `fuzz`; there are format, "), "{why}");
+    }
+
+    #[test]
+    fn only_a_deep_run_goes_on_after_a_failure_and_names_each() {
+        let first = always("first", |_, _| Err("the first failed".to_owned()));
+        let second = always("second", |_, _| Err("the second failed".to_owned()));
+        let both = [&first, &second];
+        let mut runner = Runner::default();
+        assert_eq!(run_all(&mut runner, false, &both), Err("the first failed".to_owned()));
+        let all = "the first failed\nxtask: the second failed".to_owned();
+        assert_eq!(run_all(&mut runner, true, &both), Err(all));
+    }
 }

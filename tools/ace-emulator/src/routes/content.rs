@@ -139,7 +139,8 @@ fn pump(
     let engine = x.engine;
     let channel = Some(infohash);
     let mut prng = Prng::new(engine.config.seed ^ x.conn.id);
-    let live_us = engine.elapsed_us();
+    let lag_us = engine.world().knobs.take_number(Knob::LagMs, channel) * 1_000;
+    let live_us = engine.elapsed_us().saturating_sub(lag_us);
     let burst_bytes = engine.world().knobs.take_number(Knob::BurstBytes, channel);
     let burst_start = |live_us: u64| {
         let live = media.packets_until(live_us);
@@ -168,7 +169,7 @@ fn pump(
             }
             continue;
         }
-        let now_elapsed_us = engine.elapsed_us();
+        let now_elapsed_us = engine.elapsed_us().saturating_sub(lag_us);
         let window_start = media.packets_until(now_elapsed_us.saturating_sub(window_ms * 1_000));
         if position < window_start * PACKET {
             position = burst_start(now_elapsed_us).max(window_start * PACKET);
@@ -176,7 +177,7 @@ fn pump(
         }
         let length = piece_bytes.min(allowance);
         let last_packet = (position + length - 1) / PACKET;
-        let due_us = engine.epoch_us + media.emission_us(last_packet);
+        let due_us = engine.epoch_us + media.emission_us(last_packet) + lag_us;
         if due_us > now_us() {
             let due_us = due_us + prng.below(jitter_ms * 1_000 + 1);
             if let Err(interrupt) = wait(x, due_us, progress) {
