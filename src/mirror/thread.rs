@@ -1,7 +1,7 @@
 //! The mirror's thread: a runtime, the connection, and the book that says what to do with it.
 //!
-//! It runs on tokio-uring, or on plain tokio where io_uring is forbidden. When it panics it is
-//! started again with an empty book and everything is told anew; the queues outlive it.
+//! It runs on tokio-uring, or on plain tokio where io_uring is forbidden, and in the static binary. When
+//! it panics it is started again with an empty book and everything is told anew; the queues outlive it.
 
 use crate::base::time;
 use crate::base::time::Wall;
@@ -139,14 +139,16 @@ fn run(mut driver: Driver<'_>, inbounds: &mut [Inbound], delay: Duration) -> io:
         }
         driver.live(inbounds).await;
     };
+    #[cfg(not(target_env = "musl"))]
     match tokio_uring::Runtime::new(&tokio_uring::builder()) {
-        Ok(runtime) => runtime.block_on(life),
-        Err(error) => {
-            tracing::debug!("the mirror runs without io_uring: {error}");
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            tokio::task::LocalSet::new().block_on(&runtime, life);
+        Ok(runtime) => {
+            runtime.block_on(life);
+            return Ok(());
         }
+        Err(error) => tracing::debug!("the mirror runs without io_uring: {error}"),
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, life);
     Ok(())
 }
 

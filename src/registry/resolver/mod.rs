@@ -1,8 +1,8 @@
 //! From what a player asked for to the infohash that names the stream.
 //!
 //! `id=` may hold a content id or an infohash, and two sessions of one infohash on one engine
-//! kill each other: so the infohash is wanted before anything is opened. In order: the infohash
-//! of a live stream or a cached alias; a question to the engine that would be chosen, once more to
+//! kill each other: so the infohash is wanted before anything is opened. In order: where it is known
+//! to lead; the infohash of a live stream; a question to the engine that would be chosen, once more to
 //! another; an error reply means that the value is taken for an infohash; no reply means that it
 //! is opened as given.
 //!
@@ -259,7 +259,7 @@ impl Resolver {
             Target::Infohash(infohash) => {
                 return self.answer(token, Resolution::Infohash(*infohash));
             }
-            Target::Id(id) if live => {
+            Target::Id(id) if live && !self.leads_elsewhere(&target, *id, now) => {
                 let id = *id;
                 if self.known(&target, now).is_none() {
                     self.remember(target, Known::Assumed(id, String::new()), now);
@@ -399,6 +399,12 @@ impl Resolver {
     fn known(&self, target: &Target, now: Instant) -> Option<&Known> {
         let alias = self.aliases.get(target).filter(|alias| alias.expires > now);
         alias.map(|alias| &alias.known)
+    }
+
+    /// A content id that somebody gave for an infohash has a stream that never plays: nobody who
+    /// means the channel is to wait there.
+    fn leads_elsewhere(&self, target: &Target, id: Infohash, now: Instant) -> bool {
+        matches!(self.known(target, now), Some(Known::Infohash(known)) if *known != id)
     }
 
     fn forget(&mut self, target: &Target) {

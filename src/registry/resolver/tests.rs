@@ -71,6 +71,14 @@ fn what_needs_no_question_is_answered_at_once() {
 }
 
 #[test]
+fn a_content_id_that_was_given_for_an_infohash_does_not_take_its_channel_away() {
+    let mut r = resolver();
+    r.handle(Input::Confirmed { target: id(1), infohash: infohash(8) }, T0);
+    r.handle(Input::Resolve { token: 1, target: id(1), live: true }, T0);
+    assert_eq!(drain(&mut r), [resolved(1, Resolution::Infohash(infohash(8)))]);
+}
+
+#[test]
 fn one_question_serves_everybody_and_its_answer_holds_ten_minutes() {
     let mut r = resolver();
     let (query, exclude) = query_of(&resolve(&mut r, 1, id(1), T0));
