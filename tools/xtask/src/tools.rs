@@ -28,7 +28,8 @@ pub(crate) const FUZZ: Tool = Tool {
 pub(crate) const MUSL: Tool = Tool {
     name: "the musl target",
     ask: "test -d \"$(rustc --print sysroot)\"/lib/rustlib/x86_64-unknown-linux-musl",
-    install: "rustup target add x86_64-unknown-linux-musl",
+    // Where there is no way to it that must not take for ever: every run asks.
+    install: "timeout 120 rustup target add x86_64-unknown-linux-musl",
 };
 
 impl Tool {
