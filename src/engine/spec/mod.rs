@@ -168,18 +168,26 @@ pub fn host_header(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
+/// A host may be called as a kind of source is: then its port follows, and nothing else.
+fn of_kind<'a>(text: &'a str, kind: &str) -> Option<&'a str> {
+    let rest = text.strip_prefix(kind)?;
+    let port = rest.split(',').next().unwrap_or_default();
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    (!is_port).then_some(rest)
+}
+
 fn parse_spec(text: &str) -> Result<Spec, String> {
-    if let Some(rest) = text.strip_prefix("dns:") {
+    if let Some(rest) = of_kind(text, "dns:") {
         let (name, port) = parse_authority(rest)?;
         if name.parse::<IpAddr>().is_ok() {
             return Err("dns: takes a name, not an address".to_owned());
         }
         return Ok(Spec::Dns { name, port: port.unwrap_or(PORT_DEFAULT) });
     }
-    if let Some(rest) = text.strip_prefix("orchestrator:") {
+    if let Some(rest) = of_kind(text, "orchestrator:") {
         return parse_orchestrator(rest).map(Spec::Orchestrator);
     }
-    if let Some(path) = text.strip_prefix("file:") {
+    if let Some(path) = of_kind(text, "file:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0') {
             return Err("file: takes a path".to_owned());

@@ -74,6 +74,15 @@ fn what_is_refused_names_the_accepted_forms() {
 }
 
 #[test]
+fn a_host_may_be_called_as_a_source_is() {
+    for name in ["dns", "file", "orchestrator"] {
+        let spec: Spec = name.parse().unwrap();
+        assert_eq!(spec, Spec::Host(host(name, 6878)));
+        assert_eq!(spec.to_string().parse::<Spec>(), Ok(spec), "what is written is read");
+    }
+}
+
+#[test]
 fn a_file_has_one_spec_a_line() {
     let specs = parse_list("# ours\n\n a:1 # first\r\ndns:b:2\n").unwrap();
     assert_eq!(specs, [Spec::Host(host("a", 1)), Spec::Dns { name: "b".to_owned(), port: 2 }]);

@@ -455,7 +455,11 @@ impl Scanner {
     }
 
     fn report(&mut self, point: AccessPoint, sink: &mut impl FnMut(Event)) {
-        debug_assert!(self.last_offset.is_none_or(|last| last < point.offset));
+        // A damaged stream may show sound without a picture behind a picture that is still looked at:
+        // what is known is in order, and viewers begin at the later one.
+        if self.last_offset.is_some_and(|last| last >= point.offset) {
+            return;
+        }
         debug_assert!(point.psi_version > 0, "an access point without tables");
         self.last_offset = Some(point.offset);
         sink(Event::RandomAccess(point));
