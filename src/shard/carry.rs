@@ -14,7 +14,7 @@ use crate::shard::channel::ChannelId;
 use crate::shard::core::Core;
 use crate::shard::core::Wanted;
 use crate::shard::engine_io;
-use crate::shard::engine_io::Address;
+use crate::shard::exchange::Address;
 use crate::shard::ingest::Aside;
 use crate::shard::leasing::Question;
 use crate::shard::message::Claim;
@@ -264,17 +264,9 @@ impl Core {
             Wish::Spare => (pool::Need::Spare, None),
         };
         let token = self.next_token();
-        let select = pool::Select {
-            token,
-            owner: self.me,
-            stream: Some(self.sources[&serial].session.infohash()),
-            need,
-            exclude,
-            prefer,
-            prefer_not: None,
-            order,
-            only,
-        };
+        let stream = Some(self.sources[&serial].session.infohash());
+        let any = pool::Select::any(token, self.me, need);
+        let select = pool::Select { stream, exclude, prefer, order, only, ..any };
         self.wanted.insert(token, Wanted::Session { serial, generation });
         self.ask_pool(pool::Input::Select(select));
     }

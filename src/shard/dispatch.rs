@@ -39,16 +39,8 @@ impl Core {
             Message::ClaimLost { channel, generation } => {
                 self.on_claim_lost(channel, generation);
             }
-            Message::Subscribe(subscribe) => {
-                if self.is_asked_by_the_living(&subscribe) {
-                    self.on_subscribe(subscribe);
-                }
-            }
-            Message::Hosted(subscribe) => {
-                if self.is_asked_by_the_living(&subscribe) {
-                    self.on_hosted(subscribe);
-                }
-            }
+            Message::Subscribe(subscribe) => self.on_subscribe(subscribe),
+            Message::Hosted(subscribe) => self.on_hosted(subscribe),
             Message::Subscribed { life, key, channel } => {
                 self.on_subscribed(life, &key, channel);
             }

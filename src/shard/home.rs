@@ -4,6 +4,7 @@ use crate::base::ids::Infohash;
 use crate::base::ids::ShardId;
 use crate::base::ids::Target;
 use crate::base::time::Instant;
+use crate::engine::pool;
 use crate::http::render::ErrorCode;
 use crate::registry::directory::Claim as Claimed;
 use crate::registry::directory::Start;
@@ -74,18 +75,10 @@ impl Core {
                 resolver::Output::Query { query, id, exclude, deadline } => {
                     let token = self.next_token();
                     self.wanted.insert(token, Wanted::Query { query, id, deadline });
-                    let select = crate::engine::pool::Select {
-                        token,
-                        owner: self.me,
-                        stream: Some(id),
-                        need: crate::engine::pool::Need::Query,
-                        exclude: exclude.into_iter().collect(),
-                        prefer: None,
-                        prefer_not: None,
-                        order: None,
-                        only: None,
-                    };
-                    self.ask_pool(crate::engine::pool::Input::Select(select));
+                    let any = pool::Select::any(token, self.me, pool::Need::Query);
+                    let exclude = exclude.into_iter().collect();
+                    let select = pool::Select { stream: Some(id), exclude, ..any };
+                    self.ask_pool(pool::Input::Select(select));
                 }
                 resolver::Output::Resolved { token, resolution } => {
                     if let Resolution::Assumed { infohash, .. } = resolution {
@@ -332,6 +325,9 @@ impl Core {
 
     /// On the key's home: whose stream is it?
     pub(crate) fn on_subscribe(&mut self, subscribe: Subscribe) {
+        if !self.is_asked_by_the_living(&subscribe) {
+            return;
+        }
         match self.directory.claim(&subscribe.key, self.me) {
             Claimed::Taken(host) => self.mail.send(host, Message::Hosted(subscribe)),
             Claimed::Granted | Claimed::Yours => self.host(subscribe),
@@ -345,6 +341,9 @@ impl Core {
 
     /// On a shard that hosted the stream a moment ago.
     pub(crate) fn on_hosted(&mut self, subscribe: Subscribe) {
+        if !self.is_asked_by_the_living(&subscribe) {
+            return;
+        }
         match self.source_keys.get(&subscribe.key).copied() {
             Some(serial) => self.admit(serial, subscribe),
             // It has ended: the home hears of that before it hears this.

@@ -15,7 +15,7 @@ use crate::mirror::journal::Session;
 use crate::net::runtime::Signal;
 use crate::shard::core::Core;
 use crate::shard::core::Shard;
-use crate::shard::engine_io::Address;
+use crate::shard::exchange::Address;
 use crate::shard::message::Message;
 use crate::stream::Opened;
 use std::rc::Rc;

@@ -31,7 +31,7 @@ use crate::shard::claims::Claims;
 use crate::shard::core::Core;
 use crate::shard::core::Shard;
 use crate::shard::engine_io;
-use crate::shard::engine_io::Address;
+use crate::shard::exchange::Address;
 use crate::shard::live::Live;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::message::Kept;

@@ -15,7 +15,7 @@ use crate::net::listen::Accepted;
 use crate::registry::resolver::Resolution;
 use crate::shard::channel::Channel;
 use crate::shard::channel::ChannelId;
-use crate::shard::engine_io::Address;
+use crate::shard::exchange::Address;
 use crate::shard::live::Live;
 use crate::shard::orders::Done;
 use crate::shard::orders::Order;

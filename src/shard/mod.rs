@@ -19,6 +19,7 @@ mod conversations;
 mod core;
 mod dispatch;
 mod engine_io;
+mod exchange;
 mod gather;
 mod home;
 mod ingest;

@@ -8,7 +8,7 @@ use crate::shard::Chore;
 use crate::shard::core::Core;
 use crate::shard::core::Wanted;
 use crate::shard::engine_io;
-use crate::shard::engine_io::Address;
+use crate::shard::exchange::Address;
 use crate::shard::message::Message;
 use crate::shard::room;
 use crate::stream::Input;

@@ -20,7 +20,7 @@ use crate::ring::Writer;
 use crate::shard::channel::Channel;
 use crate::shard::channel::ChannelId;
 use crate::shard::core::Core;
-use crate::shard::engine_io::Address;
+use crate::shard::exchange::Address;
 use crate::shard::home::no_capacity;
 use crate::shard::ingest::Aside;
 use crate::shard::ingest::Ingest;

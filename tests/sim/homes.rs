@@ -232,17 +232,9 @@ impl World {
             match output {
                 resolver::Output::Query { query, id, exclude, .. } => {
                     let ask = Ask::Query { shard, query, id };
-                    let select = pool::Select {
-                        token: 0,
-                        owner: shard,
-                        stream: Some(id),
-                        need: pool::Need::Query,
-                        exclude: exclude.into_iter().collect(),
-                        prefer: None,
-                        prefer_not: None,
-                        order: None,
-                        only: None,
-                    };
+                    let any = pool::Select::any(0, shard, pool::Need::Query);
+                    let exclude = exclude.into_iter().collect();
+                    let select = pool::Select { stream: Some(id), exclude, ..any };
                     self.mail(shard, ShardId(0), Mail::Ask(ask, Box::new(select)));
                 }
                 resolver::Output::Resolved { token, resolution } => {

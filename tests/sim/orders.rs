@@ -160,17 +160,9 @@ impl World {
         let stream = &self.streams[&id];
         let host = stream.host;
         let ask = Ask::Session { shard: host, stream: id, generation };
-        let select = pool::Select {
-            token: 0,
-            owner: host,
-            stream: Some(stream.session.infohash()),
-            need,
-            exclude,
-            prefer,
-            prefer_not: None,
-            order: None,
-            only,
-        };
+        let stream = Some(stream.session.infohash());
+        let any = pool::Select::any(0, host, need);
+        let select = pool::Select { stream, exclude, prefer, only, ..any };
         self.mail(host, ShardId(0), Mail::Ask(ask, Box::new(select)));
     }
     fn claim_for(

@@ -202,17 +202,7 @@ fn two_hundred_selects_in_one_turn_never_exceed_a_limit() {
     let mut granted = BTreeMap::<EngineId, u32>::new();
     let mut denied = 0;
     for token in 0..200 {
-        let select = Select {
-            token,
-            owner: ShardId(0),
-            stream: None,
-            need: Need::Session,
-            exclude: Vec::new(),
-            prefer: None,
-            prefer_not: None,
-            order: None,
-            only: None,
-        };
+        let select = Select::any(token, ShardId(0), Need::Session);
         bench.pool.handle(Input::Select(select), T0);
     }
     while let Some(output) = bench.pool.poll_output() {

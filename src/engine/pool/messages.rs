@@ -65,6 +65,23 @@ pub struct Select {
     pub only: Option<EngineId>,
 }
 
+impl Select {
+    /// Any engine will do.
+    pub fn any(token: u64, owner: ShardId, need: Need) -> Self {
+        Self {
+            token,
+            owner,
+            stream: None,
+            need,
+            exclude: Vec::new(),
+            prefer: None,
+            prefer_not: None,
+            order: None,
+            only: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum Input {
     Configure(Vec<Spec>),

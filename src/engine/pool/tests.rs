@@ -97,17 +97,7 @@ impl Bench {
         &mut self,
         change: impl FnOnce(&mut Select),
     ) -> Result<Granted, Denied> {
-        let mut select = Select {
-            token: 7,
-            owner: ShardId(1),
-            stream: None,
-            need: Need::Session,
-            exclude: Vec::new(),
-            prefer: None,
-            prefer_not: None,
-            order: None,
-            only: None,
-        };
+        let mut select = Select::any(7, ShardId(1), Need::Session);
         change(&mut select);
         self.outputs.clear();
         self.handle(Input::Select(select));

@@ -404,7 +404,7 @@ impl Resolver {
     /// A content id that somebody gave for an infohash has a stream that never plays: nobody who
     /// means the channel is to wait there.
     fn leads_elsewhere(&self, target: &Target, id: Infohash, now: Instant) -> bool {
-        matches!(self.known(target, now), Some(Known::Infohash(known)) if *known != id)
+        self.infohash_of(target, now).is_some_and(|known| known != id)
     }
 
     fn forget(&mut self, target: &Target) {
